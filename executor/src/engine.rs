@@ -1,0 +1,62 @@
+//! The executor's one seam: what runs a job. Everything above it (gRPC, capacity, the fleet) is the same for every engine.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dynamic_mcp_shared::ids::TenantId;
+use dynamic_mcp_shared::job::{Dependency, Finished, ImageStatus, Job, Placement, Progress, Rejection};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Gets a sandbox ready, so that running only has to write the arguments. Nothing of the user's code runs.
+    async fn prepare(&self, job: Job) -> Result<Box<dyn PreparedJob>, Rejection>;
+
+    /// Turns declared dependencies into a lock, without running any of their code.
+    async fn resolve_dependencies(
+        &self,
+        tenant: &TenantId,
+        image: &str,
+        dependencies: &[Dependency],
+    ) -> Result<Bytes, ResolveError>;
+
+    /// A snapshot that costs nothing: it never asks the engine.
+    fn status(&self) -> EngineStatus;
+
+    /// Removes everything the engine made in this process. Running jobs must have ended.
+    async fn shutdown(&self);
+}
+
+/// A sandbox that waits for its job's arguments. Dropping it gives the sandbox back or destroys it.
+#[async_trait]
+pub trait PreparedJob: Send {
+    fn placement(&self) -> Placement;
+
+    /// Runs the job to its end: its own deadline counts from here, and holds whether or not anybody still listens.
+    /// Progress that nobody takes in time is dropped. `cancel` destroys the sandbox.
+    async fn run(
+        self: Box<Self>,
+        args: Bytes,
+        progress: mpsc::Sender<Progress>,
+        cancel: CancellationToken,
+    ) -> Finished;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineStatus {
+    /// Why it can't run jobs now; `None` when it can.
+    pub unavailable: Option<String>,
+    /// What runs the sandboxes: "runc", "crun", "runsc".
+    pub runtime: String,
+    pub images: Vec<ImageStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// The dependencies are at fault; the text is for the tool's author.
+    #[error("{0}")]
+    Refused(String),
+    /// The engine or the package registry is at fault.
+    #[error("{0}")]
+    Unavailable(String),
+}

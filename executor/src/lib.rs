@@ -1,0 +1,4 @@
+//! The execution plane. It runs jobs and owns its engine; it holds no database, no Redis and no signing key, and all
+//! it knows of the control plane is an address and the join token.
+
+pub mod engine;
