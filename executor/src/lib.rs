@@ -2,3 +2,4 @@
 //! it knows of the control plane is an address and the join token.
 
 pub mod engine;
+pub mod identity;
