@@ -1,0 +1,130 @@
+# shellcheck shell=bash
+# A Docker Engine that answers. One that already does (local, remote, Docker Desktop) is left as it is.
+
+docker_log=/var/log/dynamic-mcp-dockerd.log
+
+docker_ensure() {
+  docker_answers && return 0
+  [[ -z ${DOCKER_HOST:-} ]] ||
+    die "the Docker Engine at DOCKER_HOST=$DOCKER_HOST does not answer: start it, or unset DOCKER_HOST to use one here"
+  docker_install
+  docker_answers_root || docker_start
+  docker_answers || docker_admit
+}
+
+docker_answers() { have docker && timeout 10 docker info >/dev/null 2>&1; }
+
+docker_answers_root() { as_root timeout 10 docker info >/dev/null 2>&1; }
+
+docker_install() {
+  have dockerd || [[ -x /usr/sbin/dockerd ]] || apt_install docker.io iptables
+  # Newer releases of Debian ship the client apart from the Engine.
+  have docker || apt_install docker-cli
+}
+
+docker_start() {
+  if [[ -d /run/systemd/system ]]; then
+    say "starting Docker Engine (systemctl start docker)"
+    as_root systemctl start docker >/dev/null 2>&1 ||
+      die "Docker Engine did not start: see 'journalctl -u docker', mend what it names, then run this again"
+  else
+    docker_start_by_hand
+  fi
+  docker_wait
+}
+
+docker_start_by_hand() {
+  say "starting Docker Engine (dockerd in the background, log in $docker_log)"
+  # A killed dockerd leaves its pid file, and a pid that is in use again would keep the next one from starting.
+  local pid
+  pid=$(cat /run/docker.pid 2>/dev/null || true)
+  [[ -z $pid || $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]] || as_root rm -f /run/docker.pid
+
+  # crun takes a hybrid cgroup layout for version 2 and fails, so dockerd runs where that mount is not seen.
+  # Descriptor 9 is the lock of a caller; a daemon that outlives the caller must not keep it.
+  # shellcheck disable=SC2016 # the inner shell expands these
+  as_root setsid --fork sh -c '
+    exec >>"$1" 2>&1 </dev/null 9>&-
+    if mountpoint -q /sys/fs/cgroup/unified; then
+      exec unshare --mount --propagation slave sh -c "umount /sys/fs/cgroup/unified; exec dockerd"
+    fi
+    exec dockerd' sh "$docker_log"
+}
+
+docker_wait() {
+  local deadline=$((SECONDS + 60))
+  until docker_answers_root; do
+    if ((SECONDS >= deadline)) || docker_failed_by_hand; then
+      die "Docker Engine cannot start here ($(docker_last_words)): mend that, or set DOCKER_HOST to an Engine that runs, then run this again"
+    fi
+    sleep 0.5
+  done
+}
+
+docker_failed_by_hand() { [[ ! -d /run/systemd/system ]] && ! pgrep -x dockerd >/dev/null; }
+
+docker_last_words() {
+  local words
+  words=$(as_root tail -n 1 "$docker_log" 2>/dev/null | cut -c 1-200 || true)
+  echo "${words:-no answer in 60 s}"
+}
+
+# The Engine runs, but this user may not talk to it yet: its group is joined and the script starts again inside it.
+docker_admit() {
+  local user
+  user=$(id -un)
+  [[ -z ${DYNAMIC_MCP_IN_DOCKER_GROUP:-} ]] ||
+    die "Docker Engine runs but $user may not use it: check who owns /run/docker.sock, or run this as root"
+  say "adding $user to the group docker (it may then drive the Engine, which is as good as root)"
+  as_root usermod -aG docker "$user"
+  export DYNAMIC_MCP_IN_DOCKER_GROUP=1
+  exec sg docker -c "$(printf '%q ' "$0" "${script_args[@]:-}")"
+}
+
+# Tests run over more than one OCI runtime. A daemon.json that someone wrote is never touched.
+docker_runtimes() {
+  local file=/etc/docker/daemon.json package
+  for package in crun runsc; do
+    have "$package" || ! apt_offers "$package" || apt_install "$package"
+  done
+  docker_knows_runtimes && return 0
+  if [[ -e $file ]]; then
+    say "leaving $file as it is: tests of crun and runsc run only if it names them as runtimes"
+    return 0
+  fi
+  say "registering $(docker_runtime_names) as Docker runtimes ($file)"
+  as_root mkdir -p /etc/docker
+  docker_daemon_json | as_root tee "$file" >/dev/null
+  # Runtimes are among what the Engine reads again on SIGHUP; running containers stay.
+  as_root pkill -HUP -x dockerd || true
+  local deadline=$((SECONDS + 10))
+  until docker_knows_runtimes; do
+    ((SECONDS < deadline)) || die "Docker Engine did not take the runtimes in $file: restart it, then run this again"
+    sleep 0.2
+  done
+}
+
+docker_runtime_names() {
+  local names=()
+  ! have crun || names+=(crun)
+  ! have runsc || names+=(runsc)
+  echo "${names[*]}"
+}
+
+docker_knows_runtimes() {
+  local known name
+  known=$(docker info --format '{{range $name, $_ := .Runtimes}}{{$name}} {{end}}')
+  for name in $(docker_runtime_names); do
+    [[ " $known" == *" $name "* ]] || return 1
+  done
+}
+
+docker_daemon_json() {
+  local entries=()
+  ! have crun || entries+=("\"crun\": {\"path\": \"$(command -v crun)\"}")
+  # gVisor brings its own network stack and wants to own the cgroups; a sandbox has no network, and runc's parent holds the limits.
+  ! have runsc ||
+    entries+=("\"runsc\": {\"path\": \"$(command -v runsc)\", \"runtimeArgs\": [\"--network=none\", \"--ignore-cgroups\"]}")
+  local IFS=,
+  printf '{"runtimes": {%s}}\n' "${entries[*]}"
+}

