@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod content;
+pub mod env;
 pub mod ids;
 pub mod job;
 pub mod join_token;
