@@ -1,9 +1,11 @@
 //! The execution plane. It runs jobs and owns its engine; it holds no database, no Redis and no signing key, and all
 //! it knows of the control plane is an address and the join token.
 
+pub mod capacity;
 pub mod cli;
 pub mod config;
 pub mod docker;
 pub mod engine;
+pub mod grpc;
 pub mod identity;
 pub mod metric_names;

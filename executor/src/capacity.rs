@@ -1,0 +1,212 @@
+//! How many jobs run here at once, which ones, and whether more may come.
+//!
+//! There is no queue: the control plane places, and a job that finds no slot is refused at once. A slot is held for the
+//! life of its [`Slot`], so it comes back however the job ends.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use dynamic_mcp_shared::ids::JobId;
+use dynamic_mcp_shared::job::{RejectReason, Rejection};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// Ids of jobs that were started are remembered for so many jobs, so that a late second dispatch does not run.
+const REMEMBERED_JOBS: usize = 8_192;
+
+#[derive(Debug, Clone)]
+pub struct Capacity(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    slots: u32,
+    state: Mutex<State>,
+    running: watch::Sender<usize>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    draining: bool,
+    running: HashSet<JobId>,
+    started: StartedJobs,
+}
+
+/// The last jobs whose code may have run, the oldest first in `order`.
+#[derive(Debug, Default)]
+struct StartedJobs {
+    ids: HashSet<JobId>,
+    order: VecDeque<JobId>,
+}
+
+impl Capacity {
+    pub fn new(slots: u32) -> Self {
+        Self(Arc::new(Shared {
+            slots,
+            state: Mutex::default(),
+            running: watch::Sender::new(0),
+        }))
+    }
+
+    /// A slot for this job, unless it may not run here now.
+    ///
+    /// # Errors
+    /// While draining, without a free slot, and for a job that is here or was started here already: two dispatches
+    /// of one job never both run.
+    pub fn admit(&self, job: &JobId) -> Result<Slot, Rejection> {
+        let mut state = self.0.state.lock();
+        if state.draining {
+            return Err(rejection(
+                RejectReason::Draining,
+                "this executor is draining and takes no new jobs",
+            ));
+        }
+        if state.running.contains(job) || state.started.ids.contains(job) {
+            return Err(rejection(
+                RejectReason::Unsupported,
+                format!("job {job} was already dispatched to this executor"),
+            ));
+        }
+        if state.running.len() >= self.0.slots as usize {
+            return Err(rejection(
+                RejectReason::NoCapacity,
+                format!("all {} slots of this executor are taken", self.0.slots),
+            ));
+        }
+        state.running.insert(job.clone());
+        self.0.running.send_replace(state.running.len());
+        Ok(Slot {
+            job: job.clone(),
+            shared: Arc::clone(&self.0),
+        })
+    }
+
+    pub fn slots(&self) -> u32 {
+        self.0.slots
+    }
+
+    /// The jobs that hold a slot, sorted.
+    pub fn running_jobs(&self) -> Vec<JobId> {
+        let mut jobs: Vec<_> = self.0.state.lock().running.iter().cloned().collect();
+        jobs.sort();
+        jobs
+    }
+
+    /// From now on every job is refused; what runs goes on. Answers whether that is news.
+    pub fn drain(&self) -> bool {
+        !std::mem::replace(&mut self.0.state.lock().draining, true)
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.0.state.lock().draining
+    }
+
+    /// Waits until no job holds a slot.
+    pub async fn idle(&self) {
+        // The sender is in `self`, so it can't be gone.
+        let mut running = self.0.running.subscribe();
+        let _never_closed = running.wait_for(|running| *running == 0).await;
+    }
+}
+
+/// One job's right to run.
+#[derive(Debug)]
+pub struct Slot {
+    job: JobId,
+    shared: Arc<Shared>,
+}
+
+impl Slot {
+    /// From here on the job's code may have run, so its id is never admitted again.
+    pub fn mark_started(&self) {
+        self.shared.state.lock().started.remember(self.job.clone());
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.running.remove(&self.job);
+        self.shared.running.send_replace(state.running.len());
+    }
+}
+
+impl StartedJobs {
+    fn remember(&mut self, job: JobId) {
+        if !self.ids.insert(job.clone()) {
+            return;
+        }
+        self.order.push_back(job);
+        if self.order.len() > REMEMBERED_JOBS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+    }
+}
+
+fn rejection(reason: RejectReason, message: impl Into<String>) -> Rejection {
+    let message = message.into();
+    Rejection { reason, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(capacity: &Capacity, job: &JobId) -> RejectReason {
+        capacity.admit(job).unwrap_err().reason
+    }
+
+    #[test]
+    fn a_slot_comes_back_when_it_is_dropped() {
+        let capacity = Capacity::new(1);
+        let slot = capacity.admit(&JobId::generate()).unwrap();
+        assert_eq!(refusal(&capacity, &JobId::generate()), RejectReason::NoCapacity);
+        drop(slot);
+        assert!(capacity.admit(&JobId::generate()).is_ok());
+    }
+
+    #[test]
+    fn one_job_is_never_here_twice() {
+        let capacity = Capacity::new(4);
+        let job = JobId::generate();
+        let slot = capacity.admit(&job).unwrap();
+        assert_eq!(refusal(&capacity, &job), RejectReason::Unsupported);
+        slot.mark_started();
+        drop(slot);
+        assert_eq!(refusal(&capacity, &job), RejectReason::Unsupported);
+    }
+
+    #[test]
+    fn a_job_that_never_started_may_come_again() {
+        let capacity = Capacity::new(4);
+        let job = JobId::generate();
+        drop(capacity.admit(&job).unwrap());
+        assert!(capacity.admit(&job).is_ok());
+    }
+
+    #[test]
+    fn the_memory_of_started_jobs_is_bounded() {
+        let capacity = Capacity::new(1);
+        for _ in 0..REMEMBERED_JOBS + 10 {
+            capacity.admit(&JobId::generate()).unwrap().mark_started();
+        }
+        let state = capacity.0.state.lock();
+        assert_eq!(state.started.ids.len(), REMEMBERED_JOBS);
+        assert_eq!(state.started.order.len(), REMEMBERED_JOBS);
+    }
+
+    #[tokio::test]
+    async fn draining_refuses_new_jobs_and_ends_with_the_last_running_one() {
+        let capacity = Capacity::new(2);
+        let slot = capacity.admit(&JobId::generate()).unwrap();
+        assert!(capacity.drain());
+        assert!(!capacity.drain());
+        assert_eq!(refusal(&capacity, &JobId::generate()), RejectReason::Draining);
+        let idle = capacity.idle();
+        tokio::pin!(idle);
+        assert!(futures::poll!(&mut idle).is_pending());
+        drop(slot);
+        idle.await;
+    }
+}

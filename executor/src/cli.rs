@@ -1,0 +1,68 @@
+//! The command line and the environment, as typed in. What they mean together is settled in [`crate::config`].
+
+mod engine;
+mod node;
+
+use clap::Parser;
+use dynamic_mcp_shared::policy::SandboxPolicy;
+
+pub use engine::{CpuLimit, EngineArgs, ExecutionEngine};
+pub use node::{NodeArgs, TelemetryArgs};
+
+/// Runs jobs of a dynamic-mcp control plane in hardened containers.
+///
+/// Every setting is a flag and an environment variable; flags win over the environment, and the environment wins over
+/// a `.env` file in the working directory.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "dynamic-mcp-executor", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    pub node: NodeArgs,
+
+    #[command(flatten)]
+    pub engine: EngineArgs,
+
+    #[command(flatten)]
+    pub policy: SandboxPolicy,
+
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_of_ours_is_a_flag_named_after_its_variable() {
+        for arg in Cli::command().get_arguments() {
+            let Some(variable) = arg.get_env().and_then(|name| name.to_str()) else {
+                continue;
+            };
+            if let Some(name) = variable.strip_prefix("MCP_") {
+                assert_eq!(
+                    arg.get_long(),
+                    Some(name.to_lowercase().replace('_', "-").as_str())
+                );
+            }
+            assert!(arg.get_help().is_some(), "{variable} has no help");
+        }
+    }
+
+    #[test]
+    fn secrets_and_their_values_stay_out_of_the_help() {
+        let command = Cli::command();
+        let token = command
+            .get_arguments()
+            .find(|arg| arg.get_id() == "join_token")
+            .unwrap();
+        assert!(token.is_hide_env_values_set());
+    }
+}
