@@ -1,6 +1,7 @@
 //! The execution plane. It runs jobs and owns its engine; it holds no database, no Redis and no signing key, and all
 //! it knows of the control plane is an address and the join token.
 
+pub mod app;
 pub mod capacity;
 pub mod cli;
 pub mod config;
@@ -9,3 +10,4 @@ pub mod engine;
 pub mod grpc;
 pub mod identity;
 pub mod metric_names;
+pub mod node;

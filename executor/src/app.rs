@@ -1,0 +1,136 @@
+//! The composition root: every part is built here, and nowhere else.
+
+mod embedded;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use dynamic_mcp_shared::lifecycle::Lifecycle;
+use dynamic_mcp_shared::policy::SandboxPolicy;
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+
+use crate::cli::{EngineArgs, ExecutionEngine};
+use crate::config::{self, Config};
+use crate::engine::Engine;
+use crate::grpc::Deadlines;
+use crate::identity::Identity;
+use crate::node::Node;
+
+pub use embedded::{EmbeddedExecutor, embedded};
+
+/// An executor in a process of its own.
+pub struct App {
+    node: Arc<Node>,
+    local_addr: SocketAddr,
+}
+
+impl App {
+    /// Takes the identity, starts the engine and serves on `listener` until the lifecycle ends.
+    ///
+    /// # Errors
+    /// When the settings contradict each other, or the state directory or the listener can't be used. An engine that
+    /// does not answer is no error: the node says that it is not ready.
+    pub async fn start(
+        config: &Config,
+        listener: TcpListener,
+        lifecycle: &Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let node = Arc::new(build_node(&config.engine, &config.policy, lifecycle).await?);
+        Self::serve(node, config, listener, lifecycle)
+    }
+
+    /// The same over a node that is there already.
+    ///
+    /// # Errors
+    /// When the listener can't be used.
+    pub fn serve(
+        node: Arc<Node>,
+        config: &Config,
+        listener: TcpListener,
+        lifecycle: &Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let local_addr = listener.local_addr().context("the bound address")?;
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        node.serve(incoming, &config.join_token, Deadlines::default(), lifecycle);
+        tracing::info!(
+            executor.id = %node.identity().id,
+            epoch = node.identity().epoch,
+            address = %local_addr,
+            slots = node.capacity().slots(),
+            "executor started"
+        );
+        Ok(Self { node, local_addr })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Waits for the lifecycle's end and removes what the engine made.
+    pub async fn stopped(self, lifecycle: &Lifecycle) {
+        if !lifecycle.finish().await {
+            tracing::warn!("some tasks did not end in time");
+        }
+        self.node.shutdown_engine().await;
+        tracing::info!("executor stopped");
+    }
+}
+
+async fn build_node(
+    args: &EngineArgs,
+    policy: &SandboxPolicy,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Node> {
+    let docker = config::docker_config(args, policy)?;
+    let identity = Arc::new(Identity::claim(&config::state_dir(args))?);
+    let engine: Arc<dyn Engine> = match args.engine {
+        ExecutionEngine::Auto | ExecutionEngine::Docker => {
+            let _ = (docker, lifecycle);
+            Arc::new(NoEngine)
+        }
+    };
+    Ok(Node::new(identity, engine, args.slots, policy.clone()))
+}
+
+/// Stands in until the Docker engine is here.
+struct NoEngine;
+
+#[async_trait::async_trait]
+impl Engine for NoEngine {
+    async fn prepare(
+        &self,
+        _job: dynamic_mcp_shared::job::Job,
+    ) -> Result<Box<dyn crate::engine::PreparedJob>, dynamic_mcp_shared::job::Rejection> {
+        Err(dynamic_mcp_shared::job::Rejection {
+            reason: dynamic_mcp_shared::job::RejectReason::Engine,
+            message: "there is no engine".to_owned(),
+        })
+    }
+
+    async fn resolve_dependencies(
+        &self,
+        _tenant: &dynamic_mcp_shared::ids::TenantId,
+        _image: &str,
+        _dependencies: &[dynamic_mcp_shared::job::Dependency],
+    ) -> Result<bytes::Bytes, crate::engine::ResolveError> {
+        Err(crate::engine::ResolveError::Unavailable(
+            "there is no engine".to_owned(),
+        ))
+    }
+
+    fn status(&self) -> crate::engine::EngineStatus {
+        crate::engine::EngineStatus {
+            unavailable: Some("there is no engine".to_owned()),
+            runtime: String::new(),
+            images: Vec::new(),
+        }
+    }
+
+    async fn shutdown(&self) {}
+}
