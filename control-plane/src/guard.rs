@@ -1,0 +1,85 @@
+//! How many calls run at once, and how many may begin in a window of time.
+
+mod memory;
+mod scopes;
+mod window;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dynamic_mcp_shared::ids::TenantId;
+use serde::Serialize;
+
+pub use self::memory::{MemoryGuard, MemoryGuardConfig};
+
+/// What is counted apart: `dynamic.exec.<tool>` for a call of a tool, `run_js_ephemeral` for an ephemeral run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Scope {
+    pub tenant: TenantId,
+    pub name: String,
+}
+
+#[async_trait]
+pub trait Guard: Send + Sync + 'static {
+    /// A permit for one execution, after a short wait if all are taken. It is given back when it is dropped.
+    async fn acquire(&self, scope: &Scope) -> Result<Box<dyn Permit>, Refusal>;
+
+    /// The counts of a tenant's scopes, by name, and the executions of all tenants that run now.
+    async fn metrics(&self, tenant: &TenantId) -> GuardMetrics;
+}
+
+pub trait Permit: Send {
+    /// Counts the execution among the failed ones of its scope.
+    fn mark_failed(&mut self);
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(
+        "rate limit: {limit} calls of {scope} in {window_ms} ms are used up; try again in {} ms",
+        retry_after.as_millis()
+    )]
+    Rate {
+        scope: String,
+        limit: u32,
+        window_ms: u64,
+        retry_after: Duration,
+    },
+    #[error("all {limit} execution slots are taken; try again in {} ms", retry_after.as_millis())]
+    Concurrency { limit: u32, retry_after: Duration },
+}
+
+impl Refusal {
+    pub fn retry_after(&self) -> Duration {
+        match self {
+            Refusal::Rate { retry_after, .. } | Refusal::Concurrency { retry_after, .. } => *retry_after,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GuardLimits {
+    pub max_concurrency: u32,
+    pub max_calls_per_window: u32,
+    pub window_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GuardMetrics {
+    pub active_executions: u32,
+    pub limits: GuardLimits,
+    pub scopes: Vec<ScopeMetrics>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScopeMetrics {
+    pub scope: String,
+    pub total: u64,
+    pub allowed: u64,
+    pub rejected_rate: u64,
+    pub rejected_concurrency: u64,
+    pub failed: u64,
+}

@@ -1,0 +1,105 @@
+//! Every metric of this binary, by name, and what its labels may be. A label is one of a fixed set of words, never
+//! anything that a user wrote.
+
+use metrics::Unit;
+
+/// From the contract; always there, from the first scrape on.
+pub const PROCESS_UPTIME: &str = "dynamic_mcp_process_uptime_seconds";
+pub const HTTP_SESSIONS_ACTIVE: &str = "dynamic_mcp_http_sessions_active";
+pub const HTTP_SESSIONS_CREATED: &str = "dynamic_mcp_http_sessions_created_total";
+pub const HTTP_SESSIONS_EXPIRED: &str = "dynamic_mcp_http_sessions_expired_total";
+pub const HTTP_AUTH_SUCCESS: &str = "dynamic_mcp_http_auth_success_total";
+pub const HTTP_AUTH_DENIED: &str = "dynamic_mcp_http_auth_denied_total";
+
+/// Labels: `kind` (`tool`, `ephemeral`, `builtin`) and `outcome` ([`dynamic_mcp_shared::outcome::Outcome::as_str`]).
+pub const CALLS: &str = "dynamic_mcp_calls_total";
+/// Seconds. Label `stage`: [`Stage::as_str`].
+pub const CALL_STAGE_SECONDS: &str = "dynamic_mcp_call_stage_seconds";
+/// Where the sandbox of a job came from. Label `placement`: [`dynamic_mcp_shared::job::Placement::as_str`].
+pub const PLACEMENTS: &str = "dynamic_mcp_placements_total";
+/// Label `reason`: `rate`, `concurrency`.
+pub const GUARD_REFUSALS: &str = "dynamic_mcp_guard_refusals_total";
+pub const GUARD_ACTIVE: &str = "dynamic_mcp_guard_active_executions";
+/// Label `kind`: `write` (an attempt to write failed), `lost` (a line that will never be written).
+pub const AUDIT_ERRORS: &str = "dynamic_mcp_audit_errors_total";
+/// Label `reason`: `host`, `origin`, `too_large`.
+pub const HTTP_REFUSALS: &str = "dynamic_mcp_http_refusals_total";
+pub const HTTP_CONNECTIONS: &str = "dynamic_mcp_http_connections_active";
+pub const EXECUTORS: &str = "dynamic_mcp_executors";
+
+/// What the time of a call is spent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Waiting for the guard's permit.
+    Guard,
+    /// Finding a node and waiting for one.
+    Place,
+    /// From the request to the prepared sandbox.
+    Prepare,
+    /// The user's code.
+    Run,
+    /// All of it, as the caller sees it.
+    Total,
+}
+
+impl Stage {
+    pub const ALL: [Stage; 5] = [
+        Stage::Guard,
+        Stage::Place,
+        Stage::Prepare,
+        Stage::Run,
+        Stage::Total,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Stage::Guard => "guard",
+            Stage::Place => "place",
+            Stage::Prepare => "prepare",
+            Stage::Run => "run",
+            Stage::Total => "total",
+        }
+    }
+}
+
+/// Registers what each metric means, and the contract's counters and gauges with zero.
+pub fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+    describe_gauge!(PROCESS_UPTIME, Unit::Seconds, "Time since the process started");
+    describe_gauge!(HTTP_SESSIONS_ACTIVE, "Legacy MCP sessions that are open");
+    describe_counter!(HTTP_SESSIONS_CREATED, "Legacy MCP sessions that were begun");
+    describe_counter!(
+        HTTP_SESSIONS_EXPIRED,
+        "Legacy MCP sessions that ended by idleness"
+    );
+    describe_counter!(HTTP_AUTH_SUCCESS, "Requests whose token was accepted");
+    describe_counter!(HTTP_AUTH_DENIED, "Requests whose token was missing or refused");
+    describe_counter!(CALLS, "Calls by kind and outcome");
+    describe_histogram!(CALL_STAGE_SECONDS, Unit::Seconds, "Where the time of a call goes");
+    describe_counter!(PLACEMENTS, "Jobs by where their sandbox came from");
+    describe_counter!(GUARD_REFUSALS, "Calls that the guard refused");
+    describe_gauge!(GUARD_ACTIVE, "Executions that hold a permit");
+    describe_counter!(AUDIT_ERRORS, "Faults of the audit log");
+    describe_counter!(HTTP_REFUSALS, "Requests refused before MCP saw them");
+    describe_gauge!(HTTP_CONNECTIONS, "Open HTTP connections");
+    describe_gauge!(EXECUTORS, "Executors that are joined");
+
+    for gauge in [
+        PROCESS_UPTIME,
+        HTTP_SESSIONS_ACTIVE,
+        GUARD_ACTIVE,
+        HTTP_CONNECTIONS,
+        EXECUTORS,
+    ] {
+        metrics::gauge!(gauge).set(0.0);
+    }
+    for counter in [
+        HTTP_SESSIONS_CREATED,
+        HTTP_SESSIONS_EXPIRED,
+        HTTP_AUTH_SUCCESS,
+        HTTP_AUTH_DENIED,
+    ] {
+        metrics::counter!(counter).absolute(0);
+    }
+}
