@@ -52,16 +52,16 @@ docker_start_by_hand() {
 }
 
 docker_wait() {
-  local deadline=$((SECONDS + 60))
+  local started=$SECONDS
   until docker_answers_root; do
-    if ((SECONDS >= deadline)) || docker_failed_by_hand; then
+    if ((SECONDS > started + 60)) || { ((SECONDS > started + 3)) && docker_gone_by_hand; }; then
       die "Docker Engine cannot start here ($(docker_last_words)): mend that, or set DOCKER_HOST to an Engine that runs, then run this again"
     fi
     sleep 0.5
   done
 }
 
-docker_failed_by_hand() { [[ ! -d /run/systemd/system ]] && ! pgrep -x dockerd >/dev/null; }
+docker_gone_by_hand() { [[ ! -d /run/systemd/system ]] && ! pgrep -x dockerd >/dev/null; }
 
 docker_last_words() {
   local words
@@ -78,7 +78,13 @@ docker_admit() {
   say "adding $user to the group docker (it may then drive the Engine, which is as good as root)"
   as_root usermod -aG docker "$user"
   export DYNAMIC_MCP_IN_DOCKER_GROUP=1
-  exec sg docker -c "$(printf '%q ' "$0" "${script_args[@]:-}")"
+  exec sg docker -c "$(printf '%q ' "$(readlink -f "$0")" "${script_args[@]}")"
+}
+
+# What dynamic-mcp made in the Engine, as lines of "executor kind name".
+docker_ours() {
+  docker ps --all --filter label=app=dynamic-mcp --format '{{.Label "executor"}} container {{.ID}}'
+  docker volume ls --filter label=app=dynamic-mcp --format '{{.Label "executor"}} volume {{.Name}}'
 }
 
 # Tests run over more than one OCI runtime. A daemon.json that someone wrote is never touched.
