@@ -1,1 +1,10 @@
+//! The control plane: speaks MCP, owns the registry, the guard and the audit, and sends jobs to executors over gRPC. It
+//! never talks to Docker.
 
+pub mod audit;
+pub mod grpc;
+pub mod guard;
+pub mod metric_names;
+pub mod principal;
+pub mod registry;
+pub mod scheduler;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument;
 
 /// Tasks belong to somebody: whoever holds the lifecycle can stop them and wait for them.
@@ -55,6 +56,11 @@ impl Lifecycle {
         F::Output: Send + 'static,
     {
         self.tasks.spawn(task.in_current_span())
+    }
+
+    /// What [`Self::finish`] waits for until it is dropped, without being a task of its own.
+    pub fn hold(&self) -> TaskTrackerToken {
+        self.tasks.token()
     }
 
     pub fn begin_shutdown(&self) {

@@ -1,0 +1,274 @@
+//! The use cases of `dynamic.tool.*`: who may write, what a tool may be, and the lock its dependencies resolve to. One
+//! audit entry is opened before each write and closed after it.
+
+mod admin;
+mod draft;
+mod error;
+
+use std::sync::Arc;
+
+use dynamic_mcp_shared::policy::SandboxPolicy;
+use serde_json::{Map, Value, json};
+
+pub use self::admin::AdminGate;
+pub use self::draft::{ToolDraft, ToolPatch};
+pub use self::error::CatalogError;
+use crate::audit::{Action, Audit, Verdict};
+use crate::principal::Caller;
+use crate::registry::cache::{Tool, ToolCache, ToolSet};
+use crate::registry::{Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec};
+use crate::scheduler::Scheduler;
+use crate::scheduler::client::ResolveError;
+
+/// How often a write without an expected revision is tried again when another one came first.
+const MAX_WRITE_ATTEMPTS: usize = 5;
+
+pub struct CatalogConfig {
+    pub max_tools: usize,
+    pub read_only: bool,
+    pub admin: AdminGate,
+    /// Names that tools may not have: those of the built-in ones.
+    pub reserved: &'static [&'static str],
+}
+
+pub struct Catalog {
+    registry: Arc<dyn Registry>,
+    cache: Arc<ToolCache>,
+    scheduler: Arc<Scheduler>,
+    policy: Arc<SandboxPolicy>,
+    audit: Audit,
+    config: CatalogConfig,
+}
+
+impl Catalog {
+    pub fn new(
+        registry: Arc<dyn Registry>,
+        cache: Arc<ToolCache>,
+        scheduler: Arc<Scheduler>,
+        policy: Arc<SandboxPolicy>,
+        audit: Audit,
+        config: CatalogConfig,
+    ) -> Self {
+        Self { registry, cache, scheduler, policy, audit, config }
+    }
+
+    /// # Errors
+    /// When the caller may not, the tool is not valid, its name is taken, or there are too many.
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        admin_token: Option<&str>,
+        draft: ToolDraft,
+    ) -> Result<Arc<Tool>, CatalogError> {
+        let target = draft.name.clone();
+        let write = async {
+            let mut spec = draft.into_spec(&self.policy, self.config.reserved)?;
+            self.require_free(caller, &spec.name).await?;
+            self.lock_dependencies(caller, &mut spec).await?;
+            let tenant = &caller.principal.tenant;
+            let actor = &caller.principal.subject;
+            Ok(self.registry.create(tenant, &spec, self.config.max_tools, actor).await?)
+        };
+        let record = self.audited(caller, admin_token, "dynamic.tool.create", &target, Map::new(), write).await?;
+        self.published(caller, &record).await
+    }
+
+    /// # Errors
+    /// As for [`Self::create`], and when the tool is not at the expected revision.
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        admin_token: Option<&str>,
+        name: &str,
+        patch: ToolPatch,
+        expected: Option<Revision>,
+    ) -> Result<Arc<Tool>, CatalogError> {
+        self.change(caller, admin_token, "dynamic.tool.update", name, patch, expected).await
+    }
+
+    /// # Errors
+    /// As for [`Self::update`].
+    pub async fn set_enabled(
+        &self,
+        caller: &Caller,
+        admin_token: Option<&str>,
+        name: &str,
+        enabled: bool,
+        expected: Option<Revision>,
+    ) -> Result<Arc<Tool>, CatalogError> {
+        let patch = ToolPatch { enabled: Some(enabled), ..ToolPatch::default() };
+        self.change(caller, admin_token, "dynamic.tool.enable", name, patch, expected).await
+    }
+
+    /// Answers what was deleted.
+    ///
+    /// # Errors
+    /// When the caller may not, there is no such tool, or it is not at the expected revision.
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        admin_token: Option<&str>,
+        name: &str,
+        expected: Option<Revision>,
+    ) -> Result<Arc<ToolRecord>, CatalogError> {
+        let write = async {
+            let name: ToolName = name.parse()?;
+            let tenant = &caller.principal.tenant;
+            Ok(self.registry.delete(tenant, &name, expected, &caller.principal.subject).await?)
+        };
+        let details = revision_details(expected);
+        let record = self.audited(caller, admin_token, "dynamic.tool.delete", name, details, write).await?;
+        self.refresh(caller).await;
+        Ok(Arc::new(record))
+    }
+
+    /// All tools of the tenant, disabled ones too.
+    ///
+    /// # Errors
+    /// When the caller may not, or nothing has been loaded yet and the store does not answer.
+    pub async fn list(&self, caller: &Caller, admin_token: Option<&str>) -> Result<Arc<ToolSet>, CatalogError> {
+        self.config.admin.check(admin_token)?;
+        Ok(self.cache.tools(&caller.principal.tenant).await?)
+    }
+
+    /// # Errors
+    /// As for [`Self::list`], and when there is no such tool.
+    pub async fn get(
+        &self,
+        caller: &Caller,
+        admin_token: Option<&str>,
+        name: &str,
+    ) -> Result<Arc<Tool>, CatalogError> {
+        let tools = self.list(caller, admin_token).await?;
+        let name: ToolName = name.parse()?;
+        tools.tools.get(&name).cloned().ok_or_else(|| RegistryError::NotFound(name).into())
+    }
+
+    /// Reads, patches and writes; without an expected revision it starts over when another write came first.
+    async fn change(
+        &self,
+        caller: &Caller,
+        admin_token: Option<&str>,
+        action: &'static str,
+        name: &str,
+        patch: ToolPatch,
+        expected: Option<Revision>,
+    ) -> Result<Arc<Tool>, CatalogError> {
+        let mut details = revision_details(expected);
+        details.insert("fields".to_owned(), json!(patch.fields()));
+        let write = async {
+            let name: ToolName = name.parse()?;
+            let mut attempt = 1;
+            loop {
+                match self.change_once(caller, &name, &patch, expected).await {
+                    Err(CatalogError::Registry(RegistryError::Conflict { .. }))
+                        if expected.is_none() && attempt < MAX_WRITE_ATTEMPTS =>
+                    {
+                        attempt += 1;
+                    }
+                    ended => return ended,
+                }
+            }
+        };
+        let record = self.audited(caller, admin_token, action, name, details, write).await?;
+        self.published(caller, &record).await
+    }
+
+    async fn change_once(
+        &self,
+        caller: &Caller,
+        name: &ToolName,
+        patch: &ToolPatch,
+        expected: Option<Revision>,
+    ) -> Result<ToolRecord, CatalogError> {
+        let tenant = &caller.principal.tenant;
+        let current =
+            self.registry.get(tenant, name).await?.ok_or_else(|| RegistryError::NotFound(name.clone()))?;
+        let expected = expected.unwrap_or(current.revision);
+        if expected != current.revision {
+            let actual = current.revision;
+            return Err(RegistryError::Conflict { name: name.clone(), expected, actual }.into());
+        }
+        let before = (current.spec.dependencies.clone(), current.spec.image.clone());
+        let mut spec = patch.apply(current.spec, &self.policy)?;
+        let lock_is_stale = before != (spec.dependencies.clone(), spec.image.clone());
+        if lock_is_stale || (spec.dependency_lock.is_none() && !spec.dependencies.is_empty()) {
+            self.lock_dependencies(caller, &mut spec).await?;
+        }
+        Ok(self.registry.update(tenant, &spec, expected, &caller.principal.subject).await?)
+    }
+
+    /// Saves the author a resolution that would be for nothing.
+    async fn require_free(&self, caller: &Caller, name: &ToolName) -> Result<(), CatalogError> {
+        match self.registry.get(&caller.principal.tenant, name).await? {
+            Some(_) => Err(RegistryError::AlreadyExists(name.clone()).into()),
+            None => Ok(()),
+        }
+    }
+
+    async fn lock_dependencies(&self, caller: &Caller, spec: &mut ToolSpec) -> Result<(), CatalogError> {
+        spec.dependency_lock = None;
+        if spec.dependencies.is_empty() {
+            return Ok(());
+        }
+        let tenant = &caller.principal.tenant;
+        let lock = tokio::select! {
+            biased;
+            () = caller.cancel.cancelled() => return Err(CatalogError::Cancelled),
+            lock = self.scheduler.resolve_dependencies(tenant, &spec.image, &spec.dependencies) => lock,
+        };
+        let lock = lock.map_err(|error| match error {
+            ResolveError::Refused(why) => CatalogError::Dependencies(why),
+            ResolveError::Unavailable(why) => CatalogError::Unavailable(why),
+        })?;
+        let lock = String::from_utf8(lock.into())
+            .map_err(|_| CatalogError::Unavailable("the executor's lock is not UTF-8".to_owned()))?;
+        spec.dependency_lock = Some(lock);
+        Ok(())
+    }
+
+    async fn audited<T>(
+        &self,
+        caller: &Caller,
+        admin_token: Option<&str>,
+        action: &'static str,
+        target: &str,
+        details: Map<String, Value>,
+        write: impl Future<Output = Result<T, CatalogError>>,
+    ) -> Result<T, CatalogError> {
+        let entry =
+            self.audit.begin(caller, Action { name: action, target: Some(target), revision: None, details });
+        let result = match self.may_write(admin_token) {
+            Ok(()) => write.await,
+            Err(refusal) => Err(refusal),
+        };
+        entry.close(match &result {
+            Ok(_) => Verdict::Done,
+            Err(error @ (CatalogError::Forbidden(_) | CatalogError::ReadOnly)) => Verdict::Refused(error.kind()),
+            Err(error) => Verdict::Failed(error.kind()),
+        });
+        result
+    }
+
+    fn may_write(&self, admin_token: Option<&str>) -> Result<(), CatalogError> {
+        self.config.admin.check(admin_token)?;
+        if self.config.read_only { Err(CatalogError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// The tool as this replica serves it from now on.
+    async fn published(&self, caller: &Caller, record: &ToolRecord) -> Result<Arc<Tool>, CatalogError> {
+        self.refresh(caller).await;
+        Ok(Arc::new(Tool::new(record.clone())))
+    }
+
+    /// The write is done: if the cache can't follow now, it will when the store answers again.
+    async fn refresh(&self, caller: &Caller) {
+        if let Err(error) = self.cache.refresh(&caller.principal.tenant).await {
+            tracing::warn!(%error, "a write is not visible on this replica yet");
+        }
+    }
+}
+
+fn revision_details(expected: Option<Revision>) -> Map<String, Value> {
+    expected.map(|revision| ("expectedRevision".to_owned(), json!(revision))).into_iter().collect()
+}

@@ -1,0 +1,41 @@
+//! The token that dangerous operations need where there is no better identity.
+
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+
+use super::CatalogError;
+
+#[derive(Debug, Clone, Default)]
+pub struct AdminGate(Option<SecretString>);
+
+impl AdminGate {
+    /// `None` lets everybody through.
+    pub fn new(token: Option<SecretString>) -> Self {
+        Self(token)
+    }
+
+    /// # Errors
+    /// When a token is needed and the one given is not it. The comparison takes the same time for every token of a length.
+    pub fn check(&self, given: Option<&str>) -> Result<(), CatalogError> {
+        let Some(expected) = &self.0 else { return Ok(()) };
+        match given {
+            None => Err(CatalogError::Forbidden("this operation needs the argument adminToken")),
+            Some(token) if bool::from(token.as_bytes().ct_eq(expected.expose_secret().as_bytes())) => Ok(()),
+            Some(_) => Err(CatalogError::Forbidden("adminToken is not the one this server was given")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_configured_token_opens() {
+        let gate = AdminGate::new(Some(SecretString::from("correct horse".to_owned())));
+        assert!(gate.check(Some("correct horse")).is_ok());
+        assert!(gate.check(Some("correct hors")).is_err());
+        assert!(gate.check(None).is_err());
+        assert!(AdminGate::default().check(None).is_ok());
+    }
+}

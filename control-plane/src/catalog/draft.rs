@@ -1,0 +1,228 @@
+//! A tool as its author writes it, and what it may be.
+
+use dynamic_mcp_shared::job::{Dependency, Isolation};
+use dynamic_mcp_shared::limits::{MAX_CODE_CHARS, TimeoutMs};
+use dynamic_mcp_shared::policy::{SandboxPolicy, parse_image};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::CatalogError;
+use crate::registry::schema::{SchemaCheck, require_object};
+use crate::registry::{InvalidTool, ToolName, ToolSpec};
+
+const MAX_TITLE_CHARS: usize = 120;
+const MAX_DESCRIPTION_CHARS: usize = 4_000;
+/// Namespaces of the server's own tools.
+const RESERVED_PREFIXES: [&str; 3] = ["dynamic.", "sandbox.", "system."];
+
+/// What is left out gets its default.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ToolDraft {
+    pub name: String,
+    pub title: Option<String>,
+    pub description: String,
+    pub code: String,
+    pub image: Option<String>,
+    pub timeout_ms: Option<u64>,
+    #[serde(default)]
+    pub dependencies: Vec<Dependency>,
+    pub enabled: Option<bool>,
+    pub isolation: Option<Isolation>,
+    pub input_schema: Option<Value>,
+    pub output_schema: Option<Value>,
+}
+
+/// What is left out stays as it is; `null` takes an optional part away.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ToolPatch {
+    #[serde(default, deserialize_with = "present")]
+    pub title: Option<Option<String>>,
+    pub description: Option<String>,
+    pub code: Option<String>,
+    pub image: Option<String>,
+    pub timeout_ms: Option<u64>,
+    pub dependencies: Option<Vec<Dependency>>,
+    pub enabled: Option<bool>,
+    pub isolation: Option<Isolation>,
+    #[serde(default, deserialize_with = "present")]
+    pub input_schema: Option<Option<Value>>,
+    #[serde(default, deserialize_with = "present")]
+    pub output_schema: Option<Option<Value>>,
+}
+
+impl ToolDraft {
+    /// # Errors
+    /// The first fault found, by field.
+    pub fn into_spec(self, policy: &SandboxPolicy, reserved: &[&str]) -> Result<ToolSpec, CatalogError> {
+        let name: ToolName = self.name.parse()?;
+        check_not_reserved(&name, reserved)?;
+        let timeout_ms = match self.timeout_ms {
+            Some(ms) => parse_timeout(ms)?,
+            None => TimeoutMs::DEFAULT.min(policy.max_timeout),
+        };
+        let spec = ToolSpec {
+            name,
+            title: self.title,
+            description: self.description,
+            code: self.code,
+            image: self.image.unwrap_or_else(|| policy.default_image().to_owned()),
+            timeout_ms,
+            dependencies: self.dependencies,
+            dependency_lock: None,
+            isolation: self.isolation.unwrap_or_default(),
+            input_schema: self.input_schema,
+            output_schema: self.output_schema,
+            enabled: self.enabled.unwrap_or(true),
+        };
+        check(&spec, policy)?;
+        Ok(spec)
+    }
+}
+
+impl ToolPatch {
+    /// The names of what it changes, for the audit.
+    pub fn fields(&self) -> Vec<&'static str> {
+        let fields = [
+            ("title", self.title.is_some()),
+            ("description", self.description.is_some()),
+            ("code", self.code.is_some()),
+            ("image", self.image.is_some()),
+            ("timeoutMs", self.timeout_ms.is_some()),
+            ("dependencies", self.dependencies.is_some()),
+            ("enabled", self.enabled.is_some()),
+            ("isolation", self.isolation.is_some()),
+            ("inputSchema", self.input_schema.is_some()),
+            ("outputSchema", self.output_schema.is_some()),
+        ];
+        fields.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+    }
+
+    /// # Errors
+    /// When it changes nothing, or what comes of it is not a valid tool.
+    pub fn apply(&self, mut spec: ToolSpec, policy: &SandboxPolicy) -> Result<ToolSpec, CatalogError> {
+        if self.fields().is_empty() {
+            return Err(InvalidTool::new("patch", "is empty: name at least one field to change").into());
+        }
+        let only_enabled = self.fields() == ["enabled"];
+        let Self { title, description, code, image, timeout_ms, dependencies, enabled, isolation, .. } = self.clone();
+        spec.title = title.unwrap_or(spec.title);
+        spec.description = description.unwrap_or(spec.description);
+        spec.code = code.unwrap_or(spec.code);
+        spec.image = image.unwrap_or(spec.image);
+        spec.timeout_ms = timeout_ms.map(parse_timeout).transpose()?.unwrap_or(spec.timeout_ms);
+        spec.dependencies = dependencies.unwrap_or(spec.dependencies);
+        spec.enabled = enabled.unwrap_or(spec.enabled);
+        spec.isolation = isolation.unwrap_or(spec.isolation);
+        spec.input_schema = self.input_schema.clone().unwrap_or(spec.input_schema);
+        spec.output_schema = self.output_schema.clone().unwrap_or(spec.output_schema);
+        // A tool that the operator's policy has outgrown must still be one that can be switched off.
+        if !only_enabled {
+            check(&spec, policy)?;
+        }
+        Ok(spec)
+    }
+}
+
+fn check(spec: &ToolSpec, policy: &SandboxPolicy) -> Result<(), CatalogError> {
+    if let Some(title) = &spec.title {
+        check_length("title", title, MAX_TITLE_CHARS)?;
+    }
+    check_length("description", &spec.description, MAX_DESCRIPTION_CHARS)?;
+    check_length("code", &spec.code, MAX_CODE_CHARS)?;
+    parse_image(&spec.image).map_err(|allowed| InvalidTool::new("image", format!("is not valid: {allowed}")))?;
+    policy.check_image(&spec.image)?;
+    policy.check_timeout(spec.timeout_ms)?;
+    policy.check_dependencies(&spec.dependencies)?;
+    if let Some(schema) = &spec.input_schema {
+        require_object(schema).map_err(|problem| InvalidTool::new("inputSchema", problem))?;
+        check_schema("inputSchema", schema)?;
+    }
+    if let Some(schema) = &spec.output_schema {
+        require_object(schema).map_err(|problem| InvalidTool::new("outputSchema", problem))?;
+        check_schema("outputSchema", schema)?;
+    }
+    Ok(())
+}
+
+fn check_schema(field: &'static str, schema: &Value) -> Result<(), InvalidTool> {
+    SchemaCheck::compile(schema).map(|_| ()).map_err(|problem| InvalidTool::new(field, problem))
+}
+
+fn check_length(field: &'static str, text: &str, max: usize) -> Result<(), InvalidTool> {
+    match text.chars().count() {
+        count if (1..=max).contains(&count) => Ok(()),
+        count => Err(InvalidTool::new(field, format!("must have 1 to {max} characters, got {count}"))),
+    }
+}
+
+fn check_not_reserved(name: &ToolName, reserved: &[&str]) -> Result<(), InvalidTool> {
+    let text = name.as_str();
+    if let Some(prefix) = RESERVED_PREFIXES.iter().find(|prefix| text.starts_with(**prefix)) {
+        return Err(InvalidTool::new("name", format!("must not begin with {prefix:?}, which is this server's own")));
+    }
+    if reserved.contains(&text) {
+        return Err(InvalidTool::new("name", format!("{text:?} is a built-in tool; choose another")));
+    }
+    Ok(())
+}
+
+fn parse_timeout(ms: u64) -> Result<TimeoutMs, InvalidTool> {
+    TimeoutMs::new(ms).map_err(|error| InvalidTool::new("timeoutMs", format!("must be {}, got {ms}", error.allowed)))
+}
+
+/// Tells a field that is `null` from one that is not there.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(from).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn draft(fields: Value) -> ToolDraft {
+        let mut draft = json!({"name": "shout", "description": "Shouts.", "code": "return 1"});
+        draft.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        serde_json::from_value(draft).unwrap()
+    }
+
+    fn refusal(fields: Value) -> String {
+        draft(fields).into_spec(&SandboxPolicy::default(), &["dev.echo"]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_left_out_gets_its_default() {
+        let spec = draft(json!({})).into_spec(&SandboxPolicy::default(), &[]).unwrap();
+        assert_eq!((spec.image.as_str(), spec.timeout_ms, spec.enabled), ("node:lts-slim", TimeoutMs::DEFAULT, true));
+    }
+
+    #[test]
+    fn a_limit_that_is_passed_is_named_with_its_range() {
+        assert_eq!(refusal(json!({"timeoutMs": 999})), "timeoutMs must be an integer from 1000 to 120000, got 999");
+        assert_eq!(refusal(json!({"description": ""})), "description must have 1 to 4000 characters, got 0");
+        assert_eq!(refusal(json!({"title": "x".repeat(121)})), "title must have 1 to 120 characters, got 121");
+        assert!(refusal(json!({"code": "x".repeat(200_001)})).contains("200000"));
+        assert!(refusal(json!({"image": "alpine"})).contains("node:lts-slim"));
+    }
+
+    #[test]
+    fn reserved_names_are_refused() {
+        for name in ["dynamic.x1", "sandbox.run", "system.health", "dev.echo", "1ab", "ab"] {
+            assert!(refusal(json!({"name": name})).starts_with("name "), "{name}");
+        }
+    }
+
+    #[test]
+    fn null_takes_an_optional_part_away_and_absence_keeps_it() {
+        let spec = draft(json!({"title": "Shout"})).into_spec(&SandboxPolicy::default(), &[]).unwrap();
+        let keep: ToolPatch = serde_json::from_value(json!({"description": "Louder."})).unwrap();
+        let drop: ToolPatch = serde_json::from_value(json!({"title": null})).unwrap();
+        let policy = SandboxPolicy::default();
+        assert_eq!(keep.apply(spec.clone(), &policy).unwrap().title.as_deref(), Some("Shout"));
+        assert_eq!(drop.apply(spec.clone(), &policy).unwrap().title, None);
+        assert!(ToolPatch::default().apply(spec, &policy).is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! Why a write did not happen, in words for its author.
+
+use dynamic_mcp_shared::policy::PolicyError;
+
+use crate::registry::{InvalidTool, RegistryError};
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CatalogError {
+    #[error(transparent)]
+    Invalid(#[from] InvalidTool),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error("{0}")]
+    Dependencies(String),
+    #[error("{0}")]
+    Forbidden(&'static str),
+    #[error("this server is read-only (MCP_DYNAMIC_READ_ONLY): tools can be called, not changed")]
+    ReadOnly,
+    #[error("the request was cancelled; nothing was written")]
+    Cancelled,
+    #[error("the dependencies could not be resolved now, and nothing was written: {0}")]
+    Unavailable(String),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+impl CatalogError {
+    pub fn kind(&self) -> &'static str {
+        match self {
+            CatalogError::Invalid(_) => "invalid",
+            CatalogError::Policy(_) => "policy",
+            CatalogError::Dependencies(_) => "dependencies",
+            CatalogError::Forbidden(_) => "forbidden",
+            CatalogError::ReadOnly => "read_only",
+            CatalogError::Cancelled => "cancelled",
+            CatalogError::Unavailable(_) => "unavailable",
+            CatalogError::Registry(error) => match error {
+                RegistryError::NotFound(_) => "not_found",
+                RegistryError::AlreadyExists(_) => "already_exists",
+                RegistryError::Conflict { .. } => "conflict",
+                RegistryError::TooMany { .. } => "too_many",
+                RegistryError::Unavailable { .. } => "unavailable",
+            },
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The one function in which a job lives: validate → take a permit → open the audit entry → place → run → close the
+//! audit entry → give the permit back. Every call of a tool and every ephemeral run goes through [`Jobs::run`].
+
+mod locks;
+mod report;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dynamic_mcp_shared::ids::{JobId, TenantId};
+use dynamic_mcp_shared::job::{Dependency, Isolation, Job, Progress};
+use dynamic_mcp_shared::lifecycle::Lifecycle;
+use dynamic_mcp_shared::limits::{MAX_CODE_CHARS, TimeoutMs};
+use dynamic_mcp_shared::policy::{self, SandboxPolicy};
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use self::locks::LockCache;
+pub use self::report::JobReport;
+use self::report::Ended;
+use crate::audit::{Action, Audit, Verdict};
+use crate::guard::{Guard, Permit, Scope};
+use crate::metric_names;
+use crate::principal::Caller;
+use crate::registry::cache::Tool;
+use crate::registry::schema::{self, SchemaCheck};
+use crate::scheduler::client::ResolveError;
+use crate::scheduler::{NeverStarted, Scheduled, Scheduler};
+
+/// A run that stores nothing.
+#[derive(Debug, Clone)]
+pub struct Ephemeral {
+    pub code: String,
+    pub args: Value,
+    pub image: Option<String>,
+    pub dependencies: Vec<Dependency>,
+    pub timeout_ms: Option<u64>,
+}
+
+pub struct Jobs {
+    guard: Arc<dyn Guard>,
+    audit: Audit,
+    scheduler: Arc<Scheduler>,
+    locks: LockCache,
+    policy: Arc<SandboxPolicy>,
+    lifecycle: Lifecycle,
+}
+
+/// What is to run, its arguments checked.
+struct Work {
+    what: What,
+    code: Bytes,
+    image: String,
+    isolation: Isolation,
+    dependencies: Vec<Dependency>,
+    dependency_lock: Option<Bytes>,
+    timeout: TimeoutMs,
+    args: Bytes,
+}
+
+/// Where it is counted and what the audit calls it.
+#[derive(Clone)]
+enum What {
+    Tool(Arc<Tool>),
+    Ephemeral,
+}
+
+impl Jobs {
+    pub fn new(
+        guard: Arc<dyn Guard>,
+        audit: Audit,
+        scheduler: Arc<Scheduler>,
+        policy: Arc<SandboxPolicy>,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        let locks = LockCache::new(scheduler.clone());
+        Self { guard, audit, scheduler, locks, policy, lifecycle }
+    }
+
+    /// Calls a tool with what its `run(args)` is to get.
+    pub async fn call_tool(
+        &self,
+        caller: &Caller,
+        tool: &Arc<Tool>,
+        args: Value,
+        progress: Option<mpsc::Sender<Progress>>,
+    ) -> JobReport {
+        let work = self.tool_work(tool, &args);
+        self.run(caller, What::Tool(tool.clone()), work, progress).await
+    }
+
+    /// Runs code once and stores nothing.
+    pub async fn run_ephemeral(
+        &self,
+        caller: &Caller,
+        run: Ephemeral,
+        progress: Option<mpsc::Sender<Progress>>,
+    ) -> JobReport {
+        let work = self.ephemeral_work(run);
+        self.run(caller, What::Ephemeral, work, progress).await
+    }
+
+    fn tool_work(&self, tool: &Arc<Tool>, args: &Value) -> Result<Work, String> {
+        if let Some(schema) = &tool.input {
+            schema.check(args).map_err(|violations| schema::describe("arguments", &violations))?;
+        }
+        let spec = &tool.record.spec;
+        // Checked when the tool was written, and again here: the operator may have become stricter since.
+        self.policy.check_image(&spec.image).map_err(|error| error.to_string())?;
+        Ok(Work {
+            what: What::Tool(tool.clone()),
+            code: tool.code.clone(),
+            image: spec.image.clone(),
+            isolation: spec.isolation,
+            dependencies: spec.dependencies.clone(),
+            dependency_lock: tool.lock.clone(),
+            timeout: spec.timeout_ms.min(self.policy.max_timeout),
+            args: json_bytes(args),
+        })
+    }
+
+    fn ephemeral_work(&self, run: Ephemeral) -> Result<Work, String> {
+        let code_chars = run.code.chars().count();
+        if !(1..=MAX_CODE_CHARS).contains(&code_chars) {
+            return Err(format!("code must have 1 to {MAX_CODE_CHARS} characters, got {code_chars}"));
+        }
+        let timeout = match run.timeout_ms {
+            Some(ms) => TimeoutMs::new(ms).map_err(|error| error.to_string())?,
+            None => TimeoutMs::DEFAULT.min(self.policy.max_timeout),
+        };
+        self.policy.check_timeout(timeout).map_err(|error| error.to_string())?;
+        let image = match run.image {
+            Some(image) => policy::parse_image(&image).map_err(|allowed| format!("image {image:?}: {allowed}"))?,
+            None => self.policy.default_image().to_owned(),
+        };
+        self.policy.check_image(&image).map_err(|error| error.to_string())?;
+        self.policy.check_dependencies(&run.dependencies).map_err(|error| error.to_string())?;
+        Ok(Work {
+            what: What::Ephemeral,
+            code: run.code.into(),
+            image,
+            isolation: Isolation::Call,
+            dependencies: run.dependencies,
+            dependency_lock: None,
+            timeout,
+            args: json_bytes(&run.args),
+        })
+    }
+
+    async fn run(
+        &self,
+        caller: &Caller,
+        what: What,
+        work: Result<Work, String>,
+        progress: Option<mpsc::Sender<Progress>>,
+    ) -> JobReport {
+        let id = JobId::generate();
+        let span = tracing::info_span!("job", job.id = %id, tenant = %caller.principal.tenant, tool = what.target());
+        let started = Instant::now();
+        // Keeps the process up until the answer is there, within the grace time of a shutdown.
+        let _held = self.lifecycle.hold();
+        let (ended, entry) = match self.admit(caller, &what, work).instrument(span.clone()).await {
+            Ok((work, mut permit)) => {
+                let entry = self.audit.begin(caller, what.action());
+                let ended = self.execute(caller, id.clone(), work, progress).instrument(span).await;
+                if !ended.outcome().is_ok() {
+                    permit.mark_failed();
+                }
+                (ended, entry)
+            }
+            Err(ended) => (ended, self.audit.begin(caller, what.action())),
+        };
+        let report = JobReport::new(id, ended, started.elapsed());
+        entry.close(match report.reason {
+            Some(reason) => Verdict::Refused(reason),
+            None => Verdict::Ran { outcome: report.outcome, duration: report.duration },
+        });
+        metrics::counter!(metric_names::CALLS, "outcome" => report.outcome.as_str()).increment(1);
+        metrics::histogram!(metric_names::CALL_SECONDS, "kind" => what.kind()).record(report.duration.as_secs_f64());
+        report
+    }
+
+    /// Everything that can end a job before there is one.
+    async fn admit(
+        &self,
+        caller: &Caller,
+        what: &What,
+        work: Result<Work, String>,
+    ) -> Result<(Work, Box<dyn Permit>), Ended> {
+        let work = work.map_err(Ended::InvalidInput)?;
+        if self.lifecycle.soft().is_cancelled() {
+            return Err(Ended::ShuttingDown);
+        }
+        let scope = Scope { tenant: caller.principal.tenant.clone(), name: what.scope() };
+        let permit = tokio::select! {
+            biased;
+            () = caller.cancel.cancelled() => return Err(Ended::Scheduled(Scheduled::Cancelled)),
+            permit = self.guard.acquire(&scope) => permit.map_err(Ended::Refused)?,
+        };
+        Ok((work, permit))
+    }
+
+    async fn execute(
+        &self,
+        caller: &Caller,
+        id: JobId,
+        work: Work,
+        progress: Option<mpsc::Sender<Progress>>,
+    ) -> Ended {
+        let cancel = caller.cancel.child_token();
+        let run = async {
+            let (job, args) = match self.job(caller, id, &work).await {
+                Ok(job) => (job, work.args),
+                Err(ended) => return ended,
+            };
+            Ended::Scheduled(self.scheduler.run(job, args, progress, &cancel).await).checked(work.what.output())
+        };
+        tokio::pin!(run);
+        tokio::select! {
+            ended = &mut run => ended,
+            () = self.lifecycle.hard().cancelled() => {
+                cancel.cancel();
+                run.await
+            }
+        }
+    }
+
+    async fn job(&self, caller: &Caller, id: JobId, work: &Work) -> Result<Job, Ended> {
+        let tenant = caller.principal.tenant.clone();
+        let dependency_lock = match (&work.dependency_lock, work.dependencies.is_empty()) {
+            (None, false) => Some(self.resolve(caller, &tenant, work).await?),
+            (lock, _) => lock.clone(),
+        };
+        let (tool, content_hash) = match &work.what {
+            What::Tool(tool) => (Some(tool.record.spec.name.to_string()), Some(tool.record.content_hash.clone())),
+            What::Ephemeral => (None, None),
+        };
+        Ok(Job {
+            id,
+            tenant,
+            tool,
+            image: work.image.clone(),
+            isolation: work.isolation,
+            content_hash,
+            code: work.code.clone(),
+            dependency_lock,
+            timeout: work.timeout,
+            max_output_bytes: self.policy.max_output_bytes,
+        })
+    }
+
+    /// The lock of an ephemeral run, or of a tool that was imported without one.
+    async fn resolve(&self, caller: &Caller, tenant: &TenantId, work: &Work) -> Result<Bytes, Ended> {
+        let resolved = tokio::select! {
+            biased;
+            () = caller.cancel.cancelled() => return Err(Ended::Scheduled(Scheduled::Cancelled)),
+            resolved = self.locks.resolve(tenant, &work.image, &work.dependencies) => resolved,
+        };
+        resolved.map_err(|error| match error {
+            ResolveError::Refused(why) => Ended::InvalidInput(why),
+            ResolveError::Unavailable(why) => {
+                Ended::Scheduled(Scheduled::NeverStarted { kind: NeverStarted::Refused, message: why })
+            }
+        })
+    }
+}
+
+impl What {
+    fn scope(&self) -> String {
+        match self {
+            What::Tool(tool) => format!("dynamic.exec.{}", tool.record.spec.name),
+            What::Ephemeral => "run_js_ephemeral".to_owned(),
+        }
+    }
+
+    fn target(&self) -> Option<&str> {
+        match self {
+            What::Tool(tool) => Some(tool.record.spec.name.as_str()),
+            What::Ephemeral => None,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            What::Tool(tool) => tool.record.spec.isolation.as_str(),
+            What::Ephemeral => "ephemeral",
+        }
+    }
+
+    fn output(&self) -> Option<&SchemaCheck> {
+        match self {
+            What::Tool(tool) => tool.output.as_ref(),
+            What::Ephemeral => None,
+        }
+    }
+
+    fn action(&self) -> Action<'_> {
+        let (name, revision) = match self {
+            What::Tool(tool) => ("dynamic.exec", Some(tool.record.revision)),
+            What::Ephemeral => ("run_js_ephemeral", None),
+        };
+        Action { name, target: self.target(), revision, details: Map::new() }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a JSON value always serializes")]
+fn json_bytes(value: &Value) -> Bytes {
+    serde_json::to_vec(value).expect("a JSON value serializes").into()
+}

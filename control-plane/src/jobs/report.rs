@@ -1,0 +1,171 @@
+//! From the way in which a job ended to what its caller is told.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dynamic_mcp_shared::ids::JobId;
+use dynamic_mcp_shared::job::{CapturedOutput, ToolError};
+use dynamic_mcp_shared::outcome::Outcome;
+
+use crate::guard::Refusal;
+use crate::registry::schema::{self, SchemaCheck};
+use crate::scheduler::{NeverStarted, Scheduled};
+
+/// What a node without capacity is worth waiting for.
+const CAPACITY_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What became of a job. Every way in which one can end is in here; nothing is thrown.
+#[derive(Debug, Clone)]
+pub struct JobReport {
+    pub job_id: JobId,
+    pub outcome: Outcome,
+    /// JSON text, when the outcome is ok.
+    pub result: Option<Bytes>,
+    /// Why there is no result, otherwise.
+    pub error: Option<ToolError>,
+    /// The short name of a refusal: `rate_limited`, `no_capacity`, …
+    pub reason: Option<&'static str>,
+    /// With a refusal: when it is worth trying again.
+    pub retry_after: Option<Duration>,
+    /// From the request to the answer, waits included.
+    pub duration: Duration,
+    /// What the code printed, with marks where it was cut.
+    pub stdout: String,
+    pub stderr: String,
+    pub output_truncated: bool,
+    /// What was printed in all, both streams together.
+    pub output_bytes: u64,
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    InvalidInput(String),
+    Refused(Refusal),
+    ShuttingDown,
+    Scheduled(Scheduled),
+}
+
+impl Ended {
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Ended::InvalidInput(_) => Outcome::InvalidInput,
+            Ended::Refused(_) | Ended::ShuttingDown => Outcome::NeverStarted,
+            Ended::Scheduled(Scheduled::Finished { finished, .. }) => finished.outcome,
+            Ended::Scheduled(Scheduled::NeverStarted { .. }) => Outcome::NeverStarted,
+            Ended::Scheduled(Scheduled::Interrupted { .. }) => Outcome::Interrupted,
+            Ended::Scheduled(Scheduled::Cancelled) => Outcome::Cancelled,
+        }
+    }
+
+    /// A result that does not fit the tool's own output schema is none.
+    pub(super) fn checked(mut self, schema: Option<&SchemaCheck>) -> Self {
+        let (Ended::Scheduled(Scheduled::Finished { finished, .. }), Some(schema)) = (&mut self, schema) else {
+            return self;
+        };
+        let Some(result) = &finished.result else { return self };
+        let problem = match serde_json::from_slice(result) {
+            Ok(value) => schema.check(&value).err().map(|violations| schema::describe("the result", &violations)),
+            Err(error) => Some(format!("the result is not JSON: {error}")),
+        };
+        if let Some(problem) = problem {
+            finished.outcome = Outcome::InvalidOutput;
+            finished.result = None;
+            finished.error = Some(ToolError::new("InvalidOutput", problem));
+        }
+        self
+    }
+}
+
+impl JobReport {
+    pub(super) fn new(job_id: JobId, ended: Ended, duration: Duration) -> Self {
+        let outcome = ended.outcome();
+        let mut report = Self {
+            job_id,
+            outcome,
+            result: None,
+            error: None,
+            reason: None,
+            retry_after: None,
+            duration,
+            stdout: String::new(),
+            stderr: String::new(),
+            output_truncated: false,
+            output_bytes: 0,
+        };
+        match ended {
+            Ended::InvalidInput(problem) => report.error = Some(ToolError::new("InvalidInput", problem)),
+            Ended::Refused(refusal) => {
+                report.reason = Some(match refusal {
+                    Refusal::Rate { .. } => "rate_limited",
+                    Refusal::Concurrency { .. } => "concurrency_limited",
+                });
+                report.retry_after = Some(refusal.retry_after());
+                report.error = Some(ToolError::new("Refused", refusal.to_string()));
+            }
+            Ended::ShuttingDown => {
+                report.reason = Some("shutting_down");
+                report.retry_after = Some(CAPACITY_RETRY_AFTER);
+                let text = "this server is shutting down; nothing ran, call again";
+                report.error = Some(ToolError::new("Refused", text));
+            }
+            Ended::Scheduled(scheduled) => report.add(scheduled),
+        }
+        report
+    }
+
+    fn add(&mut self, scheduled: Scheduled) {
+        match scheduled {
+            Scheduled::Finished { finished, .. } => {
+                self.output_truncated = finished.output_truncated();
+                self.output_bytes = finished.stdout.total_bytes + finished.stderr.total_bytes;
+                self.stdout = text(&finished.stdout);
+                self.stderr = text(&finished.stderr);
+                self.result = finished.result;
+                self.error = finished.error;
+            }
+            Scheduled::NeverStarted { kind, message } => {
+                (self.reason, self.retry_after) = match kind {
+                    NeverStarted::NoCapacity => (Some("no_capacity"), Some(CAPACITY_RETRY_AFTER)),
+                    NeverStarted::Unsatisfiable => (Some("unsatisfiable"), None),
+                    NeverStarted::Refused => (Some("not_started"), None),
+                };
+                self.error = Some(ToolError::new("NeverStarted", format!("nothing ran: {message}")));
+            }
+            Scheduled::Interrupted { executor, message } => {
+                let text = format!("the call was cut off on {executor} and may have run in part: {message}");
+                self.error = Some(ToolError::new("Interrupted", text));
+            }
+            Scheduled::Cancelled => self.error = Some(ToolError::new("Cancelled", "the call was cancelled")),
+        }
+    }
+}
+
+fn text(output: &CapturedOutput) -> String {
+    if output.total_bytes == 0 { String::new() } else { output.to_text() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(ended: Ended) -> JobReport {
+        JobReport::new(JobId::generate(), ended, Duration::ZERO)
+    }
+
+    #[test]
+    fn a_refusal_says_that_nothing_ran_and_when_to_come_back() {
+        let refusal = Refusal::Concurrency { limit: 8, retry_after: Duration::from_millis(250) };
+        let report = report(Ended::Refused(refusal));
+        assert_eq!((report.outcome, report.reason), (Outcome::NeverStarted, Some("concurrency_limited")));
+        assert_eq!(report.retry_after, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn an_interrupted_call_does_not_claim_that_nothing_ran() {
+        let executor = dynamic_mcp_shared::ids::ExecutorId::generate();
+        let report = report(Ended::Scheduled(Scheduled::Interrupted { executor, message: "gone".into() }));
+        assert_eq!(report.outcome, Outcome::Interrupted);
+        assert!(report.error.is_some_and(|error| error.message.contains("may have run")));
+    }
+}

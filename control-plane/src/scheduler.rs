@@ -1,0 +1,203 @@
+//! Which executor runs a job, and the conversation with it. It knows nodes and jobs; who may run what, and how often, was
+//! decided before.
+
+pub mod client;
+pub mod fleet;
+pub mod placement;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dynamic_mcp_shared::ids::{ExecutorId, TenantId};
+use dynamic_mcp_shared::job::{Dependency, Finished, Job, Progress, RejectReason};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::client::{Attempt, ResolveError};
+use self::fleet::{Fleet, Reservation};
+use self::placement::NoPlace;
+
+/// On how many nodes a job that never started is tried.
+const MAX_ATTEMPTS: usize = 3;
+
+#[derive(Debug, Clone, Copy)]
+pub struct SchedulerConfig {
+    /// How long a job waits for a free slot, or for a first executor, before it is refused.
+    pub max_wait: Duration,
+    /// How long a node may take to get a sandbox ready: a cold start on a busy engine.
+    pub prepare_deadline: Duration,
+    /// The same when dependencies may have to be installed first.
+    pub install_deadline: Duration,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self {
+            max_wait: Duration::from_secs(10),
+            prepare_deadline: Duration::from_secs(30),
+            install_deadline: Duration::from_secs(240),
+        }
+    }
+}
+
+pub struct Scheduler {
+    fleet: Arc<Fleet>,
+    config: SchedulerConfig,
+}
+
+/// What the scheduler did with a job.
+#[derive(Debug)]
+pub enum Scheduled {
+    Finished { executor: ExecutorId, finished: Finished },
+    /// Nothing of the job ran, anywhere.
+    NeverStarted { kind: NeverStarted, message: String },
+    /// It had been started, and the node or the way to it was lost.
+    Interrupted { executor: ExecutorId, message: String },
+    /// Given up before it was started.
+    Cancelled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NeverStarted {
+    /// Every node is full, or none is there: worth trying again.
+    NoCapacity,
+    /// No node that is there could run it.
+    Unsatisfiable,
+    /// Every node that was tried refused it.
+    Refused,
+}
+
+impl Scheduler {
+    pub fn new(fleet: Arc<Fleet>, config: SchedulerConfig) -> Self {
+        Self { fleet, config }
+    }
+
+    /// Runs a job at most once. A node that refuses it, or is lost before the start was sent, costs nothing: it goes to
+    /// another one.
+    pub async fn run(
+        &self,
+        job: Job,
+        args: Bytes,
+        progress: Option<mpsc::Sender<Progress>>,
+        cancel: &CancellationToken,
+    ) -> Scheduled {
+        let mut tried: Vec<ExecutorId> = Vec::new();
+        let mut last_refusal: Option<(NeverStarted, String)> = None;
+        let give_up_at = Instant::now() + self.config.max_wait;
+        loop {
+            let node = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Scheduled::Cancelled,
+                node = self.place(&job.image, &tried, give_up_at) => node,
+            };
+            let node = match (node, last_refusal.take()) {
+                (Ok(node), _) => node,
+                (Err(_), Some((kind, message))) => return Scheduled::NeverStarted { kind, message },
+                (Err(refusal), None) => return refusal.into(),
+            };
+            let executor = node.executor().clone();
+            let deadline = self.prepare_deadline(&job);
+            match client::attempt(&node, job.clone(), args.clone(), progress.clone(), cancel, deadline).await {
+                Attempt::Finished(finished) => return Scheduled::Finished { executor, finished },
+                Attempt::Interrupted { message } => return Scheduled::Interrupted { executor, message },
+                Attempt::Cancelled => return Scheduled::Cancelled,
+                Attempt::NeverStarted { reason, message } => {
+                    tracing::warn!(job.id = %job.id, executor.id = %executor, reason = reason.as_str(), message, "a node did not start the job");
+                    let kind = match reason {
+                        RejectReason::NoCapacity | RejectReason::Draining => NeverStarted::NoCapacity,
+                        RejectReason::Unsupported => NeverStarted::Unsatisfiable,
+                        RejectReason::Engine | RejectReason::Dependencies => NeverStarted::Refused,
+                    };
+                    tried.push(executor);
+                    if tried.len() >= MAX_ATTEMPTS || !reason.worth_retrying_elsewhere() {
+                        return Scheduled::NeverStarted { kind, message };
+                    }
+                    last_refusal = Some((kind, message));
+                }
+            }
+        }
+    }
+
+    /// Turns dependencies into a lock on any node that has the image.
+    ///
+    /// # Errors
+    /// When they are at fault, or no node could tell.
+    pub async fn resolve_dependencies(
+        &self,
+        tenant: &TenantId,
+        image: &str,
+        dependencies: &[Dependency],
+    ) -> Result<Bytes, ResolveError> {
+        let node = self
+            .place(image, &[], Instant::now() + self.config.max_wait)
+            .await
+            .map_err(|refusal| ResolveError::Unavailable(refusal.message()))?;
+        client::resolve_dependencies(&node, tenant, image, dependencies, self.config.install_deadline).await
+    }
+
+    /// A reserved slot, after a wait if every node is full. Work that no node which is there could ever run is refused
+    /// at once.
+    async fn place(
+        &self,
+        image: &str,
+        tried: &[ExecutorId],
+        give_up_at: Instant,
+    ) -> Result<Reservation, PlacementRefusal> {
+        loop {
+            let changed = self.fleet.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let why = match self.fleet.reserve(image, tried) {
+                Ok(reservation) => return Ok(reservation),
+                Err(why) => why,
+            };
+            let waiting_helps = match why {
+                NoPlace::Full | NoPlace::NotReady => true,
+                // Where all that are left were tried, waiting for a newcomer helps nobody.
+                NoPlace::NoNodes => tried.is_empty(),
+                NoPlace::NoImage => false,
+            };
+            if !waiting_helps || tokio::time::timeout_at(give_up_at, changed).await.is_err() {
+                return Err(PlacementRefusal { why, image: image.to_owned(), reasons: self.fleet.reasons() });
+            }
+        }
+    }
+
+    fn prepare_deadline(&self, job: &Job) -> Duration {
+        match job.dependency_lock {
+            Some(_) => self.config.install_deadline,
+            None => self.config.prepare_deadline,
+        }
+    }
+}
+
+struct PlacementRefusal {
+    why: NoPlace,
+    image: String,
+    /// Why nodes that are there don't take work.
+    reasons: Vec<String>,
+}
+
+impl PlacementRefusal {
+    fn message(&self) -> String {
+        let reasons = if self.reasons.is_empty() { String::new() } else { format!(" ({})", self.reasons.join("; ")) };
+        match self.why {
+            NoPlace::NoNodes => "no executor has joined; start one, or wait until it is up".to_owned(),
+            NoPlace::NotReady => format!("no executor is ready{reasons}"),
+            NoPlace::Full => "every executor is full; try again shortly".to_owned(),
+            NoPlace::NoImage => format!("no executor has the image {:?}{reasons}", self.image),
+        }
+    }
+}
+
+impl From<PlacementRefusal> for Scheduled {
+    fn from(refusal: PlacementRefusal) -> Self {
+        let kind = match refusal.why {
+            NoPlace::NoNodes | NoPlace::NotReady | NoPlace::Full => NeverStarted::NoCapacity,
+            NoPlace::NoImage => NeverStarted::Unsatisfiable,
+        };
+        Scheduled::NeverStarted { kind, message: refusal.message() }
+    }
+}

@@ -1,0 +1,295 @@
+//! The executors that have joined this replica, what they said of themselves last, and what this replica has placed on
+//! them since.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dynamic_mcp_shared::ids::ExecutorId;
+use dynamic_mcp_shared::job::NodeStatus;
+use dynamic_mcp_shared::join_token::AttachToken;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tokio::time::Instant;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+
+use super::placement::{self, Candidate, NoPlace};
+
+/// The way to an executor, with the join token on it.
+pub type ExecutorChannel = InterceptedService<Channel, AttachToken>;
+
+/// How often an executor says how it is. After three missed ones it gets no more work.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+pub const STALE_AFTER: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeInfo {
+    pub id: ExecutorId,
+    pub epoch: u64,
+    pub version: String,
+    /// What runs its sandboxes: "runc", "crun", "runsc".
+    pub runtime: String,
+}
+
+/// How a node's state is known.
+pub enum StatusSource {
+    /// By heartbeats; this is the first.
+    Reported(NodeStatus),
+    /// It lives in this process and can be asked.
+    Local(Box<dyn Fn() -> NodeStatus + Send + Sync>),
+}
+
+#[derive(Default)]
+pub struct Fleet {
+    nodes: Mutex<BTreeMap<ExecutorId, Arc<Node>>>,
+    changed: Arc<Notify>,
+}
+
+struct Node {
+    info: NodeInfo,
+    channel: ExecutorChannel,
+    state: Mutex<NodeState>,
+}
+
+struct NodeState {
+    source: StatusSource,
+    heard_at: Instant,
+    /// Jobs of this replica that hold a slot there.
+    mine: u32,
+    /// What `mine` was at the last heartbeat, which counted those jobs too.
+    mine_when_heard: u32,
+}
+
+/// An executor of that id with a newer epoch is here: the one that asks is a ghost.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("executor {id} has joined with epoch {current} already; epoch {epoch} is out of date")]
+pub struct OutOfDate {
+    id: ExecutorId,
+    epoch: u64,
+    current: u64,
+}
+
+impl Fleet {
+    /// Adds the executor until the membership is dropped; a newer epoch takes its predecessor's place.
+    ///
+    /// # Errors
+    /// When a newer epoch of it has joined.
+    pub fn join(
+        self: &Arc<Self>,
+        info: NodeInfo,
+        channel: ExecutorChannel,
+        source: StatusSource,
+    ) -> Result<Membership, OutOfDate> {
+        let mut nodes = self.nodes.lock();
+        if let Some(current) = nodes.get(&info.id).filter(|node| node.info.epoch > info.epoch) {
+            return Err(OutOfDate { id: info.id, epoch: info.epoch, current: current.info.epoch });
+        }
+        let state = NodeState { source, heard_at: Instant::now(), mine: 0, mine_when_heard: 0 };
+        let node = Arc::new(Node { info, channel, state: Mutex::new(state) });
+        nodes.insert(node.info.id.clone(), node.clone());
+        drop(nodes);
+        self.changed.notify_waiters();
+        Ok(Membership { fleet: self.clone(), node })
+    }
+
+    /// A slot on the best node for the image that is not among the tried ones.
+    ///
+    /// # Errors
+    /// Says what is lacking.
+    pub fn reserve(self: &Arc<Self>, image: &str, tried: &[ExecutorId]) -> Result<Reservation, NoPlace> {
+        // Held over the whole choice, so that two jobs can't both take the last slot.
+        let nodes = self.nodes.lock();
+        let open: Vec<_> = nodes.values().filter(|node| !tried.contains(&node.info.id)).collect();
+        let candidates: Vec<_> = open.iter().map(|node| node.candidate(image)).collect();
+        let index = placement::choose(&candidates, &mut rand::rng())?;
+        let node = open[index].clone();
+        node.state.lock().mine += 1;
+        Ok(Reservation { node, changed: self.changed.clone() })
+    }
+
+    /// Completes when a node joined, left, said something new or got a slot free.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Why nodes don't take work, or an image is missing on them, in words for a person.
+    pub fn reasons(&self) -> Vec<String> {
+        let nodes = self.nodes.lock();
+        nodes.values().filter_map(|node| node.trouble()).collect()
+    }
+
+    /// How many nodes take work now, of how many that have joined.
+    pub fn census(&self) -> (usize, usize) {
+        let nodes = self.nodes.lock();
+        (nodes.values().filter(|node| node.trouble().is_none()).count(), nodes.len())
+    }
+}
+
+impl Node {
+    fn status(state: &NodeState) -> NodeStatus {
+        match &state.source {
+            StatusSource::Reported(status) => status.clone(),
+            StatusSource::Local(ask) => ask(),
+        }
+    }
+
+    fn is_stale(state: &NodeState) -> bool {
+        matches!(state.source, StatusSource::Reported(_)) && state.heard_at.elapsed() > STALE_AFTER
+    }
+
+    fn candidate(&self, image: &str) -> Candidate {
+        let state = self.state.lock();
+        let status = Self::status(&state);
+        let image = status.images.iter().find(|known| known.name == image && known.present);
+        let used = match state.source {
+            // It counts the jobs of every replica; those of ours that began or ended since are known better here.
+            StatusSource::Reported(_) => status.running.saturating_sub(state.mine_when_heard) + state.mine,
+            StatusSource::Local(_) => status.running.max(state.mine),
+        };
+        Candidate {
+            slots: status.slots,
+            used,
+            takes_work: status.ready && !status.draining && !Self::is_stale(&state),
+            has_image: image.is_some(),
+            warm: image.map_or(0, |image| image.warm),
+        }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let state = self.state.lock();
+        let status = Self::status(&state);
+        let id = &self.info.id;
+        if Self::is_stale(&state) {
+            return Some(format!("{id} has not been heard of for {} s", state.heard_at.elapsed().as_secs()));
+        }
+        if status.draining {
+            return Some(format!("{id} is draining"));
+        }
+        if !status.ready {
+            return Some(format!("{id}: {}", status.reason));
+        }
+        let missing: Vec<_> =
+            status.images.iter().filter(|image| !image.present).map(|image| image.name.as_str()).collect();
+        (!missing.is_empty()).then(|| format!("{id} does not have {}", missing.join(", ")))
+    }
+}
+
+/// An executor's place in the fleet; dropping it takes the executor out.
+pub struct Membership {
+    fleet: Arc<Fleet>,
+    node: Arc<Node>,
+}
+
+impl Membership {
+    pub fn heard(&self, status: NodeStatus) {
+        let mut state = self.node.state.lock();
+        state.source = StatusSource::Reported(status);
+        state.heard_at = Instant::now();
+        state.mine_when_heard = state.mine;
+        drop(state);
+        self.fleet.changed.notify_waiters();
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let mut nodes = self.fleet.nodes.lock();
+        let id = &self.node.info.id;
+        // A successor with the same id may be there already.
+        if nodes.get(id).is_some_and(|current| Arc::ptr_eq(current, &self.node)) {
+            nodes.remove(id);
+        }
+        drop(nodes);
+        self.fleet.changed.notify_waiters();
+    }
+}
+
+/// A slot on a node, held until it is dropped.
+pub struct Reservation {
+    node: Arc<Node>,
+    changed: Arc<Notify>,
+}
+
+impl Reservation {
+    pub fn executor(&self) -> &ExecutorId {
+        &self.node.info.id
+    }
+
+    pub fn channel(&self) -> ExecutorChannel {
+        self.node.channel.clone()
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut state = self.node.state.lock();
+        state.mine = state.mine.saturating_sub(1);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dynamic_mcp_shared::job::ImageStatus;
+    use dynamic_mcp_shared::join_token::JoinToken;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    const IMAGE: &str = "node:lts-slim";
+
+    fn status(slots: u32, running: u32) -> NodeStatus {
+        let images = vec![ImageStatus { name: IMAGE.into(), present: true, warm: 0 }];
+        NodeStatus { slots, running, ready: true, images, ..Default::default() }
+    }
+
+    fn join(fleet: &Arc<Fleet>, id: &ExecutorId, epoch: u64, status: NodeStatus) -> Result<Membership, OutOfDate> {
+        let channel = Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
+        let channel = InterceptedService::new(channel, JoinToken::random().attach());
+        let info = NodeInfo { id: id.clone(), epoch, version: String::new(), runtime: String::new() };
+        fleet.join(info, channel, StatusSource::Reported(status))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_is_not_heard_of_gets_no_work_until_it_is() {
+        let fleet = Arc::new(Fleet::default());
+        let member = join(&fleet, &ExecutorId::generate(), 1, status(1, 0)).unwrap();
+        tokio::time::advance(STALE_AFTER + Duration::from_millis(1)).await;
+        assert_eq!(fleet.reserve(IMAGE, &[]).err(), Some(NoPlace::NotReady));
+        member.heard(status(1, 0));
+        assert!(fleet.reserve(IMAGE, &[]).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_reserved_slot_is_free_again_when_the_reservation_is_dropped() {
+        let fleet = Arc::new(Fleet::default());
+        let _member = join(&fleet, &ExecutorId::generate(), 1, status(1, 0)).unwrap();
+        let reservation = fleet.reserve(IMAGE, &[]).unwrap();
+        assert_eq!(fleet.reserve(IMAGE, &[]).err(), Some(NoPlace::Full));
+        drop(reservation);
+        assert!(fleet.reserve(IMAGE, &[]).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_job_counted_by_a_heartbeat_is_not_counted_twice() {
+        let fleet = Arc::new(Fleet::default());
+        let member = join(&fleet, &ExecutorId::generate(), 1, status(2, 0)).unwrap();
+        let _mine = fleet.reserve(IMAGE, &[]).unwrap();
+        member.heard(status(2, 1));
+        assert!(fleet.reserve(IMAGE, &[]).is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_older_epoch_can_not_take_the_place_of_a_newer_one() {
+        let fleet = Arc::new(Fleet::default());
+        let id = ExecutorId::generate();
+        let old = join(&fleet, &id, 1, status(1, 0)).unwrap();
+        let _new = join(&fleet, &id, 2, status(1, 0)).unwrap();
+        assert!(join(&fleet, &id, 1, status(1, 0)).is_err());
+        drop(old);
+        assert_eq!(fleet.census(), (1, 1), "the successor stays when its predecessor's stream ends");
+    }
+}

@@ -1,0 +1,278 @@
+//! A small MCP client that shows the wire: JSON-RPC over streamable HTTP, in both protocol eras.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result, bail};
+use futures::StreamExt;
+use reqwest::header::HeaderMap;
+use serde_json::{Map, Value, json};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Era {
+    /// 2025-11-25: `initialize` and a session id.
+    Legacy,
+    /// 2026-07-28: every request stands alone.
+    Modern,
+}
+
+impl Era {
+    pub const ALL: [Era; 2] = [Era::Legacy, Era::Modern];
+
+    pub const fn version(self) -> &'static str {
+        match self {
+            Era::Legacy => "2025-11-25",
+            Era::Modern => "2026-07-28",
+        }
+    }
+}
+
+pub struct McpClient {
+    http: reqwest::Client,
+    url: String,
+    era: Era,
+    session: Option<String>,
+    next_id: AtomicU64,
+}
+
+impl McpClient {
+    /// # Errors
+    /// When the handshake fails.
+    pub async fn connect(base_url: &str, era: Era) -> Result<Self> {
+        let mut client = Self {
+            http: reqwest::Client::new(),
+            url: format!("{base_url}/mcp"),
+            era,
+            session: None,
+            next_id: AtomicU64::new(1),
+        };
+        if era == Era::Legacy {
+            let params = json!({
+                "protocolVersion": era.version(),
+                "capabilities": {},
+                "clientInfo": {"name": "tests", "version": "1"},
+            });
+            let response = client.send(&client.request("initialize", params)).await?;
+            let session = response.headers().get("mcp-session-id").context("a session id")?;
+            client.session = Some(session.to_str()?.to_owned());
+            answer(response, 1).await?;
+            let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+            client.send(&initialized).await?.error_for_status()?;
+        }
+        Ok(client)
+    }
+
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// A request as this era writes it, with a fresh id.
+    pub fn request(&self, method: &str, params: Value) -> Value {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut params = match params {
+            Value::Object(params) => params,
+            _ => Map::new(),
+        };
+        if self.era == Era::Modern {
+            let meta = params.entry("_meta").or_insert_with(|| json!({}));
+            meta["io.modelcontextprotocol/protocolVersion"] = json!(self.era.version());
+            meta["io.modelcontextprotocol/clientInfo"] = json!({"name": "tests", "version": "1"});
+            meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        }
+        json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+    }
+
+    /// Posts a message with the headers that its era asks for.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn send(&self, message: &Value) -> Result<reqwest::Response> {
+        let mut request = self
+            .http
+            .post(&self.url)
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", self.era.version())
+            .json(message);
+        if let Some(session) = &self.session {
+            request = request.header("mcp-session-id", session);
+        }
+        if self.era == Era::Modern {
+            request = request.header("mcp-method", message["method"].as_str().unwrap_or_default());
+            let named = [&message["params"]["name"], &message["params"]["uri"]];
+            if let Some(name) = named.into_iter().find_map(Value::as_str) {
+                request = request.header("mcp-name", name);
+            }
+        }
+        Ok(request.send().await?)
+    }
+
+    /// The `result` of a request.
+    ///
+    /// # Errors
+    /// When the answer is an error, with its code and message.
+    pub async fn ask(&self, method: &str, params: Value) -> Result<Value> {
+        let answer = self.ask_raw(method, params).await?;
+        match answer.get("result") {
+            Some(result) => Ok(result.clone()),
+            None => bail!("{method}: {}", answer["error"]),
+        }
+    }
+
+    /// The whole answer of a request, error or not.
+    ///
+    /// # Errors
+    /// When the connection breaks or the answer is not JSON-RPC.
+    pub async fn ask_raw(&self, method: &str, params: Value) -> Result<Value> {
+        let message = self.request(method, params);
+        let id = message["id"].as_u64().context("an id")?;
+        answer(self.send(&message).await?, id).await
+    }
+
+    /// Calls a tool; answers the whole `CallToolResult`, be it an error or not.
+    ///
+    /// # Errors
+    /// When the answer is a protocol error.
+    pub async fn call(&self, tool: &str, arguments: Value) -> Result<Value> {
+        self.ask("tools/call", json!({"name": tool, "arguments": arguments})).await
+    }
+
+    /// Calls a tool; answers its structured content.
+    ///
+    /// # Errors
+    /// When the call is an error of either kind.
+    pub async fn structured(&self, tool: &str, arguments: Value) -> Result<Value> {
+        let result = self.call(tool, arguments).await?;
+        if result["isError"] == true {
+            bail!("{tool}: {result}");
+        }
+        Ok(result["structuredContent"].clone())
+    }
+
+    /// Makes a tool of that name from that body, with further fields of the draft.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn create_tool(&self, name: &str, code: &str, further: Value) -> Result<Value> {
+        let mut tool = json!({"name": name, "description": format!("The test's {name}."), "code": code});
+        if let (Some(tool), Value::Object(further)) = (tool.as_object_mut(), further) {
+            tool.extend(further);
+        }
+        self.structured("dynamic.tool.create", json!({"tool": tool})).await
+    }
+
+    /// The names of all tools, over all pages.
+    ///
+    /// # Errors
+    /// When a page is an error.
+    pub async fn tool_names(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        let mut cursor = Value::Null;
+        loop {
+            let params = if cursor.is_null() { json!({}) } else { json!({"cursor": cursor}) };
+            let page = self.ask("tools/list", params).await?;
+            let tools = page["tools"].as_array().context("tools")?;
+            names.extend(tools.iter().filter_map(|tool| tool["name"].as_str().map(str::to_owned)));
+            cursor = page["nextCursor"].clone();
+            if cursor.is_null() {
+                return Ok(names);
+            }
+        }
+    }
+
+    /// Opens the stream on which a legacy session gets its notifications.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn notifications(&self) -> Result<EventStream> {
+        let mut request = self.http.get(&self.url).header("accept", "text/event-stream");
+        if let Some(session) = &self.session {
+            request = request.header("mcp-session-id", session);
+        }
+        let response = request.header("mcp-protocol-version", self.era.version()).send().await?.error_for_status()?;
+        Ok(EventStream::new(response))
+    }
+}
+
+/// Server-sent events, as JSON-RPC messages.
+pub struct EventStream {
+    headers: HeaderMap,
+    chunks: futures::stream::BoxStream<'static, reqwest::Result<Vec<u8>>>,
+    buffer: Vec<u8>,
+}
+
+impl EventStream {
+    pub fn new(response: reqwest::Response) -> Self {
+        let headers = response.headers().clone();
+        let chunks = response.bytes_stream().map(|chunk| chunk.map(|bytes| bytes.to_vec())).boxed();
+        Self { headers, chunks, buffer: Vec::new() }
+    }
+
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The next message; `None` when the stream has ended. Comments and empty events are passed over.
+    ///
+    /// # Errors
+    /// When the connection breaks or an event is not JSON.
+    pub async fn next(&mut self) -> Result<Option<Value>> {
+        loop {
+            while let Some(end) = find_event_end(&self.buffer) {
+                let event: Vec<u8> = self.buffer.drain(..end).collect();
+                let event = String::from_utf8(event)?;
+                let data: Vec<_> =
+                    event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim).collect();
+                let data = data.join("\n");
+                if !data.is_empty() {
+                    return Ok(Some(serde_json::from_str(&data)?));
+                }
+            }
+            match self.chunks.next().await {
+                Some(chunk) => self.buffer.extend(chunk?),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The first message that fits, within ten seconds.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn find(&mut self, fits: impl Fn(&Value) -> bool) -> Result<Value> {
+        let find = async {
+            while let Some(message) = self.next().await? {
+                if fits(&message) {
+                    return Ok(message);
+                }
+            }
+            bail!("the stream ended without it")
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), find).await.context("no such message came")?
+    }
+}
+
+fn find_event_end(buffer: &[u8]) -> Option<usize> {
+    let ends = [b"\n\n".as_slice(), b"\r\n\r\n".as_slice()];
+    ends.into_iter()
+        .filter_map(|end| buffer.windows(end.len()).position(|window| window == end).map(|at| at + end.len()))
+        .min()
+}
+
+/// The JSON-RPC answer with that id, from a JSON body or a stream.
+///
+/// # Errors
+/// When there is none.
+pub async fn answer(response: reqwest::Response, id: u64) -> Result<Value> {
+    let status = response.status();
+    let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+    if content_type.is_some_and(|value| value.starts_with("text/event-stream")) {
+        let mut events = EventStream::new(response);
+        while let Some(message) = events.next().await? {
+            if message["id"] == id {
+                return Ok(message);
+            }
+        }
+        bail!("the stream ended without an answer");
+    }
+    let body = response.text().await?;
+    serde_json::from_str(&body).with_context(|| format!("status {status}: {body:?}"))
+}

@@ -1,0 +1,175 @@
+//! The product in its two shapes: one process, or a control plane with executors.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::{Era, McpClient};
+use crate::process::{Process, command};
+
+pub const JOIN_TOKEN: &str = "a-join-token-for-the-tests";
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// `dynamic-mcp` with its embedded executor, over HTTP on a free port, with a state directory of its own.
+pub struct AllInOne {
+    pub process: Process,
+    pub base_url: String,
+    state: TempDir,
+}
+
+/// A control plane that waits for executors.
+pub struct ControlPlane {
+    pub process: Process,
+    pub base_url: String,
+    pub fleet_url: String,
+    _state: TempDir,
+}
+
+pub struct Executor {
+    pub process: Process,
+    state: TempDir,
+}
+
+impl AllInOne {
+    /// # Errors
+    /// When it does not start.
+    pub async fn start(settings: &[(&str, &str)]) -> Result<Self> {
+        let server = Self::start_in(TempDir::new()?, settings).await?;
+        ready(&server.base_url).await?;
+        Ok(server)
+    }
+
+    /// With the state of a predecessor, and without waiting until it is ready.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_in(state: TempDir, settings: &[(&str, &str)]) -> Result<Self> {
+        let mut command = command("dynamic-mcp")?;
+        command.current_dir(state.path()).env("MCP_TRANSPORT", "http").env("MCP_PORT", "0");
+        command.env("MCP_STATE_DIR", state.path()).env("MCP_EXECUTOR_STATE_DIR", state.path().join("executor"));
+        command.envs(settings.iter().copied());
+        let mut process = Process::spawn("dynamic-mcp", command)?;
+        let base_url = base_url(&mut process).await?;
+        Ok(Self { process, base_url, state })
+    }
+
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// # Errors
+    /// When the handshake fails.
+    pub async fn client(&self, era: Era) -> Result<McpClient> {
+        McpClient::connect(&self.base_url, era).await
+    }
+
+    /// # Panics
+    /// When it does not end by itself, with success.
+    pub async fn stop(mut self) {
+        assert!(self.process.terminate(STOP_DEADLINE).await, "did not stop in order:\n{}", self.process.log());
+    }
+
+    /// Kills it and gives its state to a successor.
+    pub async fn kill(mut self) -> TempDir {
+        self.process.kill().await;
+        self.state
+    }
+}
+
+impl ControlPlane {
+    /// # Errors
+    /// When it does not start.
+    pub async fn start(settings: &[(&str, &str)]) -> Result<Self> {
+        let state = TempDir::new()?;
+        let mut command = command("dynamic-mcp")?;
+        command.current_dir(state.path()).env("MCP_TRANSPORT", "http").env("MCP_PORT", "0");
+        command.env("MCP_STATE_DIR", state.path());
+        command.env("MCP_FLEET_BIND", "127.0.0.1:0").env("MCP_JOIN_TOKEN", JOIN_TOKEN);
+        command.envs(settings.iter().copied());
+        let mut process = Process::spawn("dynamic-mcp", command)?;
+        let fleet = process.logged("waiting for executors").await?;
+        let fleet_url = format!("http://{}", fleet["address"].as_str().context("the fleet's address")?);
+        let base_url = base_url(&mut process).await?;
+        Ok(Self { process, base_url, fleet_url, _state: state })
+    }
+
+    /// # Errors
+    /// When the handshake fails.
+    pub async fn client(&self, era: Era) -> Result<McpClient> {
+        McpClient::connect(&self.base_url, era).await
+    }
+
+    /// Waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not within the limit.
+    pub async fn ready(&self) -> Result<()> {
+        ready(&self.base_url).await
+    }
+
+    /// # Panics
+    /// When it does not end by itself, with success.
+    pub async fn stop(mut self) {
+        assert!(self.process.terminate(STOP_DEADLINE).await, "did not stop in order:\n{}", self.process.log());
+    }
+}
+
+impl Executor {
+    /// Joins the control plane; returns when it is in.
+    ///
+    /// # Errors
+    /// When it does not start or join.
+    pub async fn start(control: &ControlPlane, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_in(TempDir::new()?, control, settings).await
+    }
+
+    /// With the state of a predecessor.
+    ///
+    /// # Errors
+    /// When it does not start or join.
+    pub async fn start_in(state: TempDir, control: &ControlPlane, settings: &[(&str, &str)]) -> Result<Self> {
+        let mut command = command("dynamic-mcp-executor")?;
+        command.current_dir(state.path()).env("MCP_EXECUTOR_STATE_DIR", state.path());
+        command.env("MCP_EXECUTOR_BIND", "127.0.0.1:0").env("MCP_JOIN_TOKEN", JOIN_TOKEN);
+        command.env("MCP_CONTROL_PLANE_URL", &control.fleet_url);
+        command.envs(settings.iter().copied());
+        let mut process = Process::spawn("dynamic-mcp-executor", command)?;
+        process.logged("joined the control plane").await?;
+        Ok(Self { process, state })
+    }
+
+    /// # Panics
+    /// When it does not end by itself, with success.
+    pub async fn stop(mut self) {
+        assert!(self.process.terminate(STOP_DEADLINE).await, "did not stop in order:\n{}", self.process.log());
+    }
+
+    /// Kills it and gives its state to a successor.
+    pub async fn kill(mut self) -> TempDir {
+        self.process.kill().await;
+        self.state
+    }
+}
+
+async fn base_url(process: &mut Process) -> Result<String> {
+    let line = process.logged("listening").await?;
+    Ok(format!("http://{}", line["address"].as_str().context("the address that it listens on")?))
+}
+
+/// Waits for `/readyz` and a first warm container.
+async fn ready(base_url: &str) -> Result<()> {
+    let http = reqwest::Client::new();
+    for _ in 0..600 {
+        if let Ok(response) = http.get(format!("{base_url}/readyz")).send().await
+            && response.status().is_success()
+            && response.json::<Value>().await.is_ok_and(|report| report["status"] == "ready")
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("{base_url} was not ready within 30 s")
+}
