@@ -14,6 +14,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::cli::{EngineArgs, ExecutionEngine};
 use crate::config::{self, Config};
 use crate::engine::Engine;
+use crate::fleet::FleetClient;
 use crate::grpc::Deadlines;
 use crate::identity::Identity;
 use crate::node::Node;
@@ -27,18 +28,30 @@ pub struct App {
 }
 
 impl App {
-    /// Takes the identity, starts the engine and serves on `listener` until the lifecycle ends.
+    /// Binds the configured address and does what [`Self::start_on`] does.
     ///
     /// # Errors
-    /// When the settings contradict each other, or the state directory or the listener can't be used. An engine that
-    /// does not answer is no error: the node says that it is not ready.
-    pub async fn start(
-        config: &Config,
+    /// Those of [`Self::start_on`], and when the address can't be bound.
+    pub async fn start(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(config.bind)
+            .await
+            .with_context(|| format!("MCP_EXECUTOR_BIND: {} can't be bound", config.bind))?;
+        Self::start_on(listener, config, lifecycle).await
+    }
+
+    /// Takes the identity, starts the engine, serves on `listener` and joins the control plane until the lifecycle
+    /// ends.
+    ///
+    /// # Errors
+    /// When the settings contradict each other, or the state directory or the listener can't be used. An engine or a
+    /// control plane that does not answer is no error: the node says that it is not ready, and goes on trying.
+    pub async fn start_on(
         listener: TcpListener,
+        config: &Config,
         lifecycle: &Lifecycle,
     ) -> anyhow::Result<Self> {
         let node = Arc::new(build_node(&config.engine, &config.policy, lifecycle).await?);
-        Self::serve(node, config, listener, lifecycle)
+        Self::serve(node, listener, config, lifecycle)
     }
 
     /// The same over a node that is there already.
@@ -47,13 +60,13 @@ impl App {
     /// When the listener can't be used.
     pub fn serve(
         node: Arc<Node>,
-        config: &Config,
         listener: TcpListener,
+        config: &Config,
         lifecycle: &Lifecycle,
     ) -> anyhow::Result<Self> {
         let local_addr = listener.local_addr().context("the bound address")?;
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        node.serve(incoming, &config.join_token, Deadlines::default(), lifecycle);
+        let stop = node.serve(incoming, &config.join_token, Deadlines::default(), lifecycle);
         tracing::info!(
             executor.id = %node.identity().id,
             epoch = node.identity().epoch,
@@ -61,6 +74,23 @@ impl App {
             slots = node.capacity().slots(),
             "executor started"
         );
+        if config.control_plane.is_empty() {
+            tracing::warn!("MCP_CONTROL_PLANE_URL is not set: this executor joins no fleet");
+        }
+        let address = config
+            .advertise
+            .clone()
+            .unwrap_or_else(|| format!("http://{local_addr}"));
+        let fleet = FleetClient::new(
+            Arc::clone(&node),
+            address,
+            config.join_token.clone(),
+            lifecycle.clone(),
+            stop,
+        );
+        for url in &config.control_plane {
+            fleet.stay_joined(url.clone());
+        }
         Ok(Self { node, local_addr })
     }
 

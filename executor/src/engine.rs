@@ -1,5 +1,8 @@
 //! The executor's one seam: what runs a job. Everything above it (gRPC, capacity, the fleet) is the same for every engine.
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::TenantId;

@@ -2,6 +2,8 @@
 //! runs is the engine's matter.
 
 mod conversation;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

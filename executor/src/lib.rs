@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod docker;
 pub mod engine;
+pub mod fleet;
 pub mod grpc;
 pub mod identity;
 pub mod metric_names;

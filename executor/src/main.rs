@@ -1,1 +1,42 @@
-fn main() {}
+//! `dynamic-mcp-executor`: reads its settings, starts the parts, waits for the end.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use dynamic_mcp_executor::app::App;
+use dynamic_mcp_executor::cli::Cli;
+use dynamic_mcp_executor::config::Config;
+use dynamic_mcp_shared::env::unknown_variables;
+use dynamic_mcp_shared::lifecycle::Lifecycle;
+use dynamic_mcp_shared::telemetry::Telemetry;
+
+fn main() -> ExitCode {
+    // Before there is a second thread: it changes the environment.
+    let _absent = dotenvy::dotenv();
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "there may be no logger yet")]
+            {
+                eprintln!("dynamic-mcp-executor: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let config = Config::from_cli(cli)?;
+    let telemetry = Telemetry::init(&config.telemetry)?;
+    for name in unknown_variables(&Cli::command(), std::env::vars_os().map(|(name, _)| name)) {
+        tracing::warn!(variable = name, "no setting has this name; it is ignored");
+    }
+    let lifecycle = Lifecycle::new(config.shutdown_grace);
+    lifecycle.watch_signals()?;
+    let app = App::start(&config, &lifecycle).await?;
+    app.stopped(&lifecycle).await;
+    telemetry.shutdown();
+    Ok(())
+}

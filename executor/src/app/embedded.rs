@@ -147,3 +147,42 @@ fn dial(dialled: mpsc::Sender<DuplexStream>) -> anyhow::Result<Channel> {
         .initial_connection_window_size(CONNECTION_WINDOW);
     Ok(endpoint.connect_with_connector_lazy(connector))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    use dynamic_mcp_proto::v1;
+    use dynamic_mcp_proto::v1::executor_client::ExecutorClient;
+    use tonic::Code;
+
+    use super::*;
+    use crate::engine::fake::FakeEngine;
+    use crate::identity::Identity;
+
+    #[tokio::test]
+    async fn it_answers_over_memory_until_it_is_shut_down_and_then_removes_its_sandboxes() {
+        let state = tempfile::tempdir().unwrap();
+        let identity = Arc::new(Identity::claim(state.path()).unwrap());
+        let engine = FakeEngine::willing();
+        let node = Node::new(identity, Arc::new(engine.clone()), 2, SandboxPolicy::default());
+        let own = Lifecycle::new(Duration::from_secs(5));
+        let control_plane = Lifecycle::new(Duration::from_secs(5));
+        let executor = EmbeddedExecutor::over(Arc::new(node), own, control_plane.clone()).unwrap();
+        let mut client = ExecutorClient::with_interceptor(executor.channel(), executor.join_token().attach());
+        let request = v1::ResolveDependenciesRequest {
+            tenant: "default".to_owned(),
+            image: "node:lts-slim".to_owned(),
+            dependencies: Vec::new(),
+        };
+
+        // The control plane's drain is not the executor's: calls that it still has must find it.
+        control_plane.begin_shutdown();
+        assert!(client.resolve_dependencies(request.clone()).await.is_ok());
+        executor.shutdown().await;
+        assert_eq!(engine.shut_down.load(Ordering::SeqCst), 1);
+        let refused = client.resolve_dependencies(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+    }
+}
