@@ -21,6 +21,7 @@ standin_node() {
 }
 
 standin_workspace() {
+  say "building a stand-in with debootstrap and npm (label $standin_label)"
   standin_work=$(mktemp -d)
   standin_root=$standin_work/root
   # shellcheck disable=SC2064 # the directory of this moment
