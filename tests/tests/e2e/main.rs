@@ -1,0 +1,10 @@
+//! The product, started as a user would start it. One file per behaviour; `alone` holds what needs the machine to itself.
+
+mod alone;
+mod clients;
+mod conformance;
+mod contract;
+mod faults;
+mod hostile;
+mod notifications;
+mod shutdown;
