@@ -49,7 +49,14 @@ impl Catalog {
         audit: Audit,
         config: CatalogConfig,
     ) -> Self {
-        Self { registry, cache, scheduler, policy, audit, config }
+        Self {
+            registry,
+            cache,
+            scheduler,
+            policy,
+            audit,
+            config,
+        }
     }
 
     /// # Errors
@@ -67,9 +74,21 @@ impl Catalog {
             self.lock_dependencies(caller, &mut spec).await?;
             let tenant = &caller.principal.tenant;
             let actor = &caller.principal.subject;
-            Ok(self.registry.create(tenant, &spec, self.config.max_tools, actor).await?)
+            Ok(self
+                .registry
+                .create(tenant, &spec, self.config.max_tools, actor)
+                .await?)
         };
-        let record = self.audited(caller, admin_token, "dynamic.tool.create", &target, Map::new(), write).await?;
+        let record = self
+            .audited(
+                caller,
+                admin_token,
+                "dynamic.tool.create",
+                &target,
+                Map::new(),
+                write,
+            )
+            .await?;
         self.published(caller, &record).await
     }
 
@@ -83,7 +102,8 @@ impl Catalog {
         patch: ToolPatch,
         expected: Option<Revision>,
     ) -> Result<Arc<Tool>, CatalogError> {
-        self.change(caller, admin_token, "dynamic.tool.update", name, patch, expected).await
+        self.change(caller, admin_token, "dynamic.tool.update", name, patch, expected)
+            .await
     }
 
     /// # Errors
@@ -96,8 +116,12 @@ impl Catalog {
         enabled: bool,
         expected: Option<Revision>,
     ) -> Result<Arc<Tool>, CatalogError> {
-        let patch = ToolPatch { enabled: Some(enabled), ..ToolPatch::default() };
-        self.change(caller, admin_token, "dynamic.tool.enable", name, patch, expected).await
+        let patch = ToolPatch {
+            enabled: Some(enabled),
+            ..ToolPatch::default()
+        };
+        self.change(caller, admin_token, "dynamic.tool.enable", name, patch, expected)
+            .await
     }
 
     /// Answers what was deleted.
@@ -114,10 +138,15 @@ impl Catalog {
         let write = async {
             let name: ToolName = name.parse()?;
             let tenant = &caller.principal.tenant;
-            Ok(self.registry.delete(tenant, &name, expected, &caller.principal.subject).await?)
+            Ok(self
+                .registry
+                .delete(tenant, &name, expected, &caller.principal.subject)
+                .await?)
         };
         let details = revision_details(expected);
-        let record = self.audited(caller, admin_token, "dynamic.tool.delete", name, details, write).await?;
+        let record = self
+            .audited(caller, admin_token, "dynamic.tool.delete", name, details, write)
+            .await?;
         self.refresh(caller).await;
         Ok(Arc::new(record))
     }
@@ -126,7 +155,11 @@ impl Catalog {
     ///
     /// # Errors
     /// When the caller may not, or nothing has been loaded yet and the store does not answer.
-    pub async fn list(&self, caller: &Caller, admin_token: Option<&str>) -> Result<Arc<ToolSet>, CatalogError> {
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        admin_token: Option<&str>,
+    ) -> Result<Arc<ToolSet>, CatalogError> {
         self.config.admin.check(admin_token)?;
         Ok(self.cache.tools(&caller.principal.tenant).await?)
     }
@@ -141,7 +174,11 @@ impl Catalog {
     ) -> Result<Arc<Tool>, CatalogError> {
         let tools = self.list(caller, admin_token).await?;
         let name: ToolName = name.parse()?;
-        tools.tools.get(&name).cloned().ok_or_else(|| RegistryError::NotFound(name).into())
+        tools
+            .tools
+            .get(&name)
+            .cloned()
+            .ok_or_else(|| RegistryError::NotFound(name).into())
     }
 
     /// Reads, patches and writes; without an expected revision it starts over when another write came first.
@@ -170,7 +207,9 @@ impl Catalog {
                 }
             }
         };
-        let record = self.audited(caller, admin_token, action, name, details, write).await?;
+        let record = self
+            .audited(caller, admin_token, action, name, details, write)
+            .await?;
         self.published(caller, &record).await
     }
 
@@ -182,12 +221,20 @@ impl Catalog {
         expected: Option<Revision>,
     ) -> Result<ToolRecord, CatalogError> {
         let tenant = &caller.principal.tenant;
-        let current =
-            self.registry.get(tenant, name).await?.ok_or_else(|| RegistryError::NotFound(name.clone()))?;
+        let current = self
+            .registry
+            .get(tenant, name)
+            .await?
+            .ok_or_else(|| RegistryError::NotFound(name.clone()))?;
         let expected = expected.unwrap_or(current.revision);
         if expected != current.revision {
             let actual = current.revision;
-            return Err(RegistryError::Conflict { name: name.clone(), expected, actual }.into());
+            return Err(RegistryError::Conflict {
+                name: name.clone(),
+                expected,
+                actual,
+            }
+            .into());
         }
         let before = (current.spec.dependencies.clone(), current.spec.image.clone());
         let mut spec = patch.apply(current.spec, &self.policy)?;
@@ -195,7 +242,10 @@ impl Catalog {
         if lock_is_stale || (spec.dependency_lock.is_none() && !spec.dependencies.is_empty()) {
             self.lock_dependencies(caller, &mut spec).await?;
         }
-        Ok(self.registry.update(tenant, &spec, expected, &caller.principal.subject).await?)
+        Ok(self
+            .registry
+            .update(tenant, &spec, expected, &caller.principal.subject)
+            .await?)
     }
 
     /// Saves the author a resolution that would be for nothing.
@@ -236,15 +286,24 @@ impl Catalog {
         details: Map<String, Value>,
         write: impl Future<Output = Result<T, CatalogError>>,
     ) -> Result<T, CatalogError> {
-        let entry =
-            self.audit.begin(caller, Action { name: action, target: Some(target), revision: None, details });
+        let entry = self.audit.begin(
+            caller,
+            Action {
+                name: action,
+                target: Some(target),
+                revision: None,
+                details,
+            },
+        );
         let result = match self.may_write(admin_token) {
             Ok(()) => write.await,
             Err(refusal) => Err(refusal),
         };
         entry.close(match &result {
             Ok(_) => Verdict::Done,
-            Err(error @ (CatalogError::Forbidden(_) | CatalogError::ReadOnly)) => Verdict::Refused(error.kind()),
+            Err(error @ (CatalogError::Forbidden(_) | CatalogError::ReadOnly)) => {
+                Verdict::Refused(error.kind())
+            }
             Err(error) => Verdict::Failed(error.kind()),
         });
         result
@@ -252,7 +311,11 @@ impl Catalog {
 
     fn may_write(&self, admin_token: Option<&str>) -> Result<(), CatalogError> {
         self.config.admin.check(admin_token)?;
-        if self.config.read_only { Err(CatalogError::ReadOnly) } else { Ok(()) }
+        if self.config.read_only {
+            Err(CatalogError::ReadOnly)
+        } else {
+            Ok(())
+        }
     }
 
     /// The tool as this replica serves it from now on.
@@ -270,5 +333,8 @@ impl Catalog {
 }
 
 fn revision_details(expected: Option<Revision>) -> Map<String, Value> {
-    expected.map(|revision| ("expectedRevision".to_owned(), json!(revision))).into_iter().collect()
+    expected
+        .map(|revision| ("expectedRevision".to_owned(), json!(revision)))
+        .into_iter()
+        .collect()
 }

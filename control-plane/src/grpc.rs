@@ -40,8 +40,13 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) -> Result<(), tonic::transport::Error> {
     let stop = lifecycle.hard().clone();
-    let service = FleetService { fleet, token: token.clone(), lifecycle };
-    let service: InterceptedService<_, RequireToken> = FleetServer::with_interceptor(service, token.require());
+    let service = FleetService {
+        fleet,
+        token: token.clone(),
+        lifecycle,
+    };
+    let service: InterceptedService<_, RequireToken> =
+        FleetServer::with_interceptor(service, token.require());
     Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
@@ -61,10 +66,15 @@ struct FleetService {
 impl FleetRpc for FleetService {
     type JoinStream = Pin<Box<dyn Stream<Item = Result<JoinResponse, Status>> + Send>>;
 
-    async fn join(&self, request: Request<Streaming<JoinRequest>>) -> Result<Response<Self::JoinStream>, Status> {
+    async fn join(
+        &self,
+        request: Request<Streaming<JoinRequest>>,
+    ) -> Result<Response<Self::JoinStream>, Status> {
         let mut incoming = request.into_inner();
         let register = match tokio::time::timeout(REGISTER_DEADLINE, incoming.message()).await {
-            Ok(Ok(Some(JoinRequest { message: Some(Incoming::Register(register)) }))) => register,
+            Ok(Ok(Some(JoinRequest {
+                message: Some(Incoming::Register(register)),
+            }))) => register,
             Ok(Ok(_)) => return Err(Status::invalid_argument("the first message must be `register`")),
             Ok(Err(status)) => return Err(status),
             Err(_) => return Err(Status::deadline_exceeded("no `register` came")),
@@ -79,8 +89,14 @@ impl FleetRpc for FleetService {
 
         let (outgoing, responses) = mpsc::channel(4);
         let interval = u32::try_from(HEARTBEAT_INTERVAL.as_millis()).unwrap_or(u32::MAX);
-        let registered = Outgoing::Registered(Registered { heartbeat_interval_ms: interval });
-        let _gone = outgoing.send(Ok(JoinResponse { message: Some(registered) })).await;
+        let registered = Outgoing::Registered(Registered {
+            heartbeat_interval_ms: interval,
+        });
+        let _gone = outgoing
+            .send(Ok(JoinResponse {
+                message: Some(registered),
+            }))
+            .await;
         let stop = self.lifecycle.hard().clone();
         self.lifecycle.spawn(async move {
             let why = tokio::select! {
@@ -101,13 +117,24 @@ impl FleetService {
         register: Register,
     ) -> Result<(NodeInfo, NodeStatus, crate::scheduler::fleet::ExecutorChannel), Status> {
         let invalid = |error: &dyn std::fmt::Display| Status::invalid_argument(error.to_string());
-        let status = register.status.ok_or_else(|| Status::invalid_argument("`status` is missing"))?;
+        let status = register
+            .status
+            .ok_or_else(|| Status::invalid_argument("`status` is missing"))?;
         let status = NodeStatus::try_from(status).map_err(|error| invalid(&error))?;
         let id = register.executor_id.parse().map_err(|error| invalid(&error))?;
         let channel = channel_to(&register.address)
             .map_err(|error| Status::invalid_argument(format!("address {:?}: {error}", register.address)))?;
-        let info = NodeInfo { id, epoch: register.epoch, version: register.version, runtime: register.runtime };
-        Ok((info, status, InterceptedService::new(channel, self.token.attach())))
+        let info = NodeInfo {
+            id,
+            epoch: register.epoch,
+            version: register.version,
+            runtime: register.runtime,
+        };
+        Ok((
+            info,
+            status,
+            InterceptedService::new(channel, self.token.attach()),
+        ))
     }
 }
 
@@ -115,13 +142,13 @@ impl FleetService {
 async fn listen(incoming: &mut Streaming<JoinRequest>, member: &Membership) -> String {
     loop {
         match tokio::time::timeout(STALE_AFTER * 3, incoming.message()).await {
-            Ok(Ok(Some(JoinRequest { message: Some(Incoming::Heartbeat(heartbeat)) }))) => {
-                match heartbeat.status.map(NodeStatus::try_from) {
-                    Some(Ok(status)) => member.heard(status),
-                    Some(Err(error)) => return error.to_string(),
-                    None => return "a heartbeat without a status".to_owned(),
-                }
-            }
+            Ok(Ok(Some(JoinRequest {
+                message: Some(Incoming::Heartbeat(heartbeat)),
+            }))) => match heartbeat.status.map(NodeStatus::try_from) {
+                Some(Ok(status)) => member.heard(status),
+                Some(Err(error)) => return error.to_string(),
+                None => return "a heartbeat without a status".to_owned(),
+            },
             Ok(Ok(Some(_))) => return "a message out of turn".to_owned(),
             Ok(Ok(None)) => return "it left".to_owned(),
             Ok(Err(status)) => return format!("the stream broke: {}", status.message()),

@@ -18,11 +18,11 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use self::locks::LockCache;
-pub use self::report::JobReport;
 use self::report::Ended;
+pub use self::report::JobReport;
 use crate::audit::{Action, Audit, Verdict};
 use crate::guard::{Guard, Permit, Scope};
-use crate::metric_names;
+use crate::metric_names::{self, Stage};
 use crate::principal::Caller;
 use crate::registry::cache::Tool;
 use crate::registry::schema::{self, SchemaCheck};
@@ -76,7 +76,14 @@ impl Jobs {
         lifecycle: Lifecycle,
     ) -> Self {
         let locks = LockCache::new(scheduler.clone());
-        Self { guard, audit, scheduler, locks, policy, lifecycle }
+        Self {
+            guard,
+            audit,
+            scheduler,
+            locks,
+            policy,
+            lifecycle,
+        }
     }
 
     /// Calls a tool with what its `run(args)` is to get.
@@ -104,11 +111,15 @@ impl Jobs {
 
     fn tool_work(&self, tool: &Arc<Tool>, args: &Value) -> Result<Work, String> {
         if let Some(schema) = &tool.input {
-            schema.check(args).map_err(|violations| schema::describe("arguments", &violations))?;
+            schema
+                .check(args)
+                .map_err(|violations| schema::describe("arguments", &violations))?;
         }
         let spec = &tool.record.spec;
         // Checked when the tool was written, and again here: the operator may have become stricter since.
-        self.policy.check_image(&spec.image).map_err(|error| error.to_string())?;
+        self.policy
+            .check_image(&spec.image)
+            .map_err(|error| error.to_string())?;
         Ok(Work {
             what: What::Tool(tool.clone()),
             code: tool.code.clone(),
@@ -124,19 +135,29 @@ impl Jobs {
     fn ephemeral_work(&self, run: Ephemeral) -> Result<Work, String> {
         let code_chars = run.code.chars().count();
         if !(1..=MAX_CODE_CHARS).contains(&code_chars) {
-            return Err(format!("code must have 1 to {MAX_CODE_CHARS} characters, got {code_chars}"));
+            return Err(format!(
+                "code must have 1 to {MAX_CODE_CHARS} characters, got {code_chars}"
+            ));
         }
         let timeout = match run.timeout_ms {
             Some(ms) => TimeoutMs::new(ms).map_err(|error| error.to_string())?,
             None => TimeoutMs::DEFAULT.min(self.policy.max_timeout),
         };
-        self.policy.check_timeout(timeout).map_err(|error| error.to_string())?;
+        self.policy
+            .check_timeout(timeout)
+            .map_err(|error| error.to_string())?;
         let image = match run.image {
-            Some(image) => policy::parse_image(&image).map_err(|allowed| format!("image {image:?}: {allowed}"))?,
+            Some(image) => {
+                policy::parse_image(&image).map_err(|allowed| format!("image {image:?}: {allowed}"))?
+            }
             None => self.policy.default_image().to_owned(),
         };
-        self.policy.check_image(&image).map_err(|error| error.to_string())?;
-        self.policy.check_dependencies(&run.dependencies).map_err(|error| error.to_string())?;
+        self.policy
+            .check_image(&image)
+            .map_err(|error| error.to_string())?;
+        self.policy
+            .check_dependencies(&run.dependencies)
+            .map_err(|error| error.to_string())?;
         Ok(Work {
             what: What::Ephemeral,
             code: run.code.into(),
@@ -157,14 +178,18 @@ impl Jobs {
         progress: Option<mpsc::Sender<Progress>>,
     ) -> JobReport {
         let id = JobId::generate();
-        let span = tracing::info_span!("job", job.id = %id, tenant = %caller.principal.tenant, tool = what.target());
+        let span =
+            tracing::info_span!("job", job.id = %id, tenant = %caller.principal.tenant, tool = what.target());
         let started = Instant::now();
         // Keeps the process up until the answer is there, within the grace time of a shutdown.
         let _held = self.lifecycle.hold();
         let (ended, entry) = match self.admit(caller, &what, work).instrument(span.clone()).await {
             Ok((work, mut permit)) => {
                 let entry = self.audit.begin(caller, what.action());
-                let ended = self.execute(caller, id.clone(), work, progress).instrument(span).await;
+                let ended = self
+                    .execute(caller, id.clone(), work, progress)
+                    .instrument(span)
+                    .await;
                 if !ended.outcome().is_ok() {
                     permit.mark_failed();
                 }
@@ -175,10 +200,14 @@ impl Jobs {
         let report = JobReport::new(id, ended, started.elapsed());
         entry.close(match report.reason {
             Some(reason) => Verdict::Refused(reason),
-            None => Verdict::Ran { outcome: report.outcome, duration: report.duration },
+            None => Verdict::Ran {
+                outcome: report.outcome,
+                duration: report.duration,
+            },
         });
-        metrics::counter!(metric_names::CALLS, "outcome" => report.outcome.as_str()).increment(1);
-        metrics::histogram!(metric_names::CALL_SECONDS, "kind" => what.kind()).record(report.duration.as_secs_f64());
+        metrics::counter!(metric_names::CALLS, "kind" => what.kind(), "outcome" => report.outcome.as_str())
+            .increment(1);
+        Stage::Total.record(report.duration);
         report
     }
 
@@ -193,12 +222,17 @@ impl Jobs {
         if self.lifecycle.soft().is_cancelled() {
             return Err(Ended::ShuttingDown);
         }
-        let scope = Scope { tenant: caller.principal.tenant.clone(), name: what.scope() };
+        let scope = Scope {
+            tenant: caller.principal.tenant.clone(),
+            name: what.scope(),
+        };
+        let asked = Instant::now();
         let permit = tokio::select! {
             biased;
             () = caller.cancel.cancelled() => return Err(Ended::Scheduled(Scheduled::Cancelled)),
             permit = self.guard.acquire(&scope) => permit.map_err(Ended::Refused)?,
         };
+        Stage::Guard.record(asked.elapsed());
         Ok((work, permit))
     }
 
@@ -215,7 +249,8 @@ impl Jobs {
                 Ok(job) => (job, work.args),
                 Err(ended) => return ended,
             };
-            Ended::Scheduled(self.scheduler.run(job, args, progress, &cancel).await).checked(work.what.output())
+            Ended::Scheduled(self.scheduler.run(job, args, progress, &cancel).await)
+                .checked(work.what.output())
         };
         tokio::pin!(run);
         tokio::select! {
@@ -234,7 +269,10 @@ impl Jobs {
             (lock, _) => lock.clone(),
         };
         let (tool, content_hash) = match &work.what {
-            What::Tool(tool) => (Some(tool.record.spec.name.to_string()), Some(tool.record.content_hash.clone())),
+            What::Tool(tool) => (
+                Some(tool.record.spec.name.to_string()),
+                Some(tool.record.content_hash.clone()),
+            ),
             What::Ephemeral => (None, None),
         };
         Ok(Job {
@@ -260,9 +298,10 @@ impl Jobs {
         };
         resolved.map_err(|error| match error {
             ResolveError::Refused(why) => Ended::InvalidInput(why),
-            ResolveError::Unavailable(why) => {
-                Ended::Scheduled(Scheduled::NeverStarted { kind: NeverStarted::Refused, message: why })
-            }
+            ResolveError::Unavailable(why) => Ended::Scheduled(Scheduled::NeverStarted {
+                kind: NeverStarted::Refused,
+                message: why,
+            }),
         })
     }
 }
@@ -284,7 +323,7 @@ impl What {
 
     fn kind(&self) -> &'static str {
         match self {
-            What::Tool(tool) => tool.record.spec.isolation.as_str(),
+            What::Tool(_) => "tool",
             What::Ephemeral => "ephemeral",
         }
     }
@@ -301,7 +340,12 @@ impl What {
             What::Tool(tool) => ("dynamic.exec", Some(tool.record.revision)),
             What::Ephemeral => ("run_js_ephemeral", None),
         };
-        Action { name, target: self.target(), revision, details: Map::new() }
+        Action {
+            name,
+            target: self.target(),
+            revision,
+            details: Map::new(),
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! never talks to Docker.
 
 pub mod audit;
+pub mod jobs;
+pub mod catalog;
 pub mod grpc;
 pub mod guard;
 pub mod metric_names;

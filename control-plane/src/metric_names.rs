@@ -60,6 +60,10 @@ impl Stage {
             Stage::Total => "total",
         }
     }
+
+    pub fn record(self, time: std::time::Duration) {
+        metrics::histogram!(CALL_STAGE_SECONDS, "stage" => self.as_str()).record(time.as_secs_f64());
+    }
 }
 
 /// Registers what each metric means, and the contract's counters and gauges with zero.

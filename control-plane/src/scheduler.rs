@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::client::{Attempt, ResolveError};
 use self::fleet::{Fleet, Reservation};
 use self::placement::NoPlace;
+use crate::metric_names::Stage;
 
 /// On how many nodes a job that never started is tried.
 const MAX_ATTEMPTS: usize = 3;
@@ -50,7 +51,10 @@ pub struct Scheduler {
 /// What the scheduler did with a job.
 #[derive(Debug)]
 pub enum Scheduled {
-    Finished { executor: ExecutorId, finished: Finished },
+    Finished {
+        executor: ExecutorId,
+        finished: Finished,
+    },
     /// Nothing of the job ran, anywhere.
     NeverStarted { kind: NeverStarted, message: String },
     /// It had been started, and the node or the way to it was lost.
@@ -87,6 +91,7 @@ impl Scheduler {
         let mut last_refusal: Option<(NeverStarted, String)> = None;
         let give_up_at = Instant::now() + self.config.max_wait;
         loop {
+            let asked = Instant::now();
             let node = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Scheduled::Cancelled,
@@ -97,10 +102,24 @@ impl Scheduler {
                 (Err(_), Some((kind, message))) => return Scheduled::NeverStarted { kind, message },
                 (Err(refusal), None) => return refusal.into(),
             };
+            Stage::Place.record(asked.elapsed());
             let executor = node.executor().clone();
             let deadline = self.prepare_deadline(&job);
-            match client::attempt(&node, job.clone(), args.clone(), progress.clone(), cancel, deadline).await {
-                Attempt::Finished(finished) => return Scheduled::Finished { executor, finished },
+            match client::attempt(
+                &node,
+                job.clone(),
+                args.clone(),
+                progress.clone(),
+                cancel,
+                deadline,
+            )
+            .await
+            {
+                Attempt::Finished(finished) => {
+                    Stage::Prepare.record(finished.usage.prepare);
+                    Stage::Run.record(finished.usage.duration);
+                    return Scheduled::Finished { executor, finished };
+                }
                 Attempt::Interrupted { message } => return Scheduled::Interrupted { executor, message },
                 Attempt::Cancelled => return Scheduled::Cancelled,
                 Attempt::NeverStarted { reason, message } => {
@@ -160,7 +179,11 @@ impl Scheduler {
                 NoPlace::NoImage => false,
             };
             if !waiting_helps || tokio::time::timeout_at(give_up_at, changed).await.is_err() {
-                return Err(PlacementRefusal { why, image: image.to_owned(), reasons: self.fleet.reasons() });
+                return Err(PlacementRefusal {
+                    why,
+                    image: image.to_owned(),
+                    reasons: self.fleet.reasons(),
+                });
             }
         }
     }
@@ -182,7 +205,11 @@ struct PlacementRefusal {
 
 impl PlacementRefusal {
     fn message(&self) -> String {
-        let reasons = if self.reasons.is_empty() { String::new() } else { format!(" ({})", self.reasons.join("; ")) };
+        let reasons = if self.reasons.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", self.reasons.join("; "))
+        };
         match self.why {
             NoPlace::NoNodes => "no executor has joined; start one, or wait until it is up".to_owned(),
             NoPlace::NotReady => format!("no executor is ready{reasons}"),
@@ -198,6 +225,9 @@ impl From<PlacementRefusal> for Scheduled {
             NoPlace::NoNodes | NoPlace::NotReady | NoPlace::Full => NeverStarted::NoCapacity,
             NoPlace::NoImage => NeverStarted::Unsatisfiable,
         };
-        Scheduled::NeverStarted { kind, message: refusal.message() }
+        Scheduled::NeverStarted {
+            kind,
+            message: refusal.message(),
+        }
     }
 }

@@ -19,9 +19,13 @@ impl AdminGate {
     pub fn check(&self, given: Option<&str>) -> Result<(), CatalogError> {
         let Some(expected) = &self.0 else { return Ok(()) };
         match given {
-            None => Err(CatalogError::Forbidden("this operation needs the argument adminToken")),
+            None => Err(CatalogError::Forbidden(
+                "this operation needs the argument adminToken",
+            )),
             Some(token) if bool::from(token.as_bytes().ct_eq(expected.expose_secret().as_bytes())) => Ok(()),
-            Some(_) => Err(CatalogError::Forbidden("adminToken is not the one this server was given")),
+            Some(_) => Err(CatalogError::Forbidden(
+                "adminToken is not the one this server was given",
+            )),
         }
     }
 }

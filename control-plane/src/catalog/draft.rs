@@ -96,7 +96,11 @@ impl ToolPatch {
             ("inputSchema", self.input_schema.is_some()),
             ("outputSchema", self.output_schema.is_some()),
         ];
-        fields.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+        fields
+            .into_iter()
+            .filter(|(_, given)| *given)
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// # Errors
@@ -106,12 +110,25 @@ impl ToolPatch {
             return Err(InvalidTool::new("patch", "is empty: name at least one field to change").into());
         }
         let only_enabled = self.fields() == ["enabled"];
-        let Self { title, description, code, image, timeout_ms, dependencies, enabled, isolation, .. } = self.clone();
+        let Self {
+            title,
+            description,
+            code,
+            image,
+            timeout_ms,
+            dependencies,
+            enabled,
+            isolation,
+            ..
+        } = self.clone();
         spec.title = title.unwrap_or(spec.title);
         spec.description = description.unwrap_or(spec.description);
         spec.code = code.unwrap_or(spec.code);
         spec.image = image.unwrap_or(spec.image);
-        spec.timeout_ms = timeout_ms.map(parse_timeout).transpose()?.unwrap_or(spec.timeout_ms);
+        spec.timeout_ms = timeout_ms
+            .map(parse_timeout)
+            .transpose()?
+            .unwrap_or(spec.timeout_ms);
         spec.dependencies = dependencies.unwrap_or(spec.dependencies);
         spec.enabled = enabled.unwrap_or(spec.enabled);
         spec.isolation = isolation.unwrap_or(spec.isolation);
@@ -131,7 +148,8 @@ fn check(spec: &ToolSpec, policy: &SandboxPolicy) -> Result<(), CatalogError> {
     }
     check_length("description", &spec.description, MAX_DESCRIPTION_CHARS)?;
     check_length("code", &spec.code, MAX_CODE_CHARS)?;
-    parse_image(&spec.image).map_err(|allowed| InvalidTool::new("image", format!("is not valid: {allowed}")))?;
+    parse_image(&spec.image)
+        .map_err(|allowed| InvalidTool::new("image", format!("is not valid: {allowed}")))?;
     policy.check_image(&spec.image)?;
     policy.check_timeout(spec.timeout_ms)?;
     policy.check_dependencies(&spec.dependencies)?;
@@ -147,29 +165,41 @@ fn check(spec: &ToolSpec, policy: &SandboxPolicy) -> Result<(), CatalogError> {
 }
 
 fn check_schema(field: &'static str, schema: &Value) -> Result<(), InvalidTool> {
-    SchemaCheck::compile(schema).map(|_| ()).map_err(|problem| InvalidTool::new(field, problem))
+    SchemaCheck::compile(schema)
+        .map(|_| ())
+        .map_err(|problem| InvalidTool::new(field, problem))
 }
 
 fn check_length(field: &'static str, text: &str, max: usize) -> Result<(), InvalidTool> {
     match text.chars().count() {
         count if (1..=max).contains(&count) => Ok(()),
-        count => Err(InvalidTool::new(field, format!("must have 1 to {max} characters, got {count}"))),
+        count => Err(InvalidTool::new(
+            field,
+            format!("must have 1 to {max} characters, got {count}"),
+        )),
     }
 }
 
 fn check_not_reserved(name: &ToolName, reserved: &[&str]) -> Result<(), InvalidTool> {
     let text = name.as_str();
     if let Some(prefix) = RESERVED_PREFIXES.iter().find(|prefix| text.starts_with(**prefix)) {
-        return Err(InvalidTool::new("name", format!("must not begin with {prefix:?}, which is this server's own")));
+        return Err(InvalidTool::new(
+            "name",
+            format!("must not begin with {prefix:?}, which is this server's own"),
+        ));
     }
     if reserved.contains(&text) {
-        return Err(InvalidTool::new("name", format!("{text:?} is a built-in tool; choose another")));
+        return Err(InvalidTool::new(
+            "name",
+            format!("{text:?} is a built-in tool; choose another"),
+        ));
     }
     Ok(())
 }
 
 fn parse_timeout(ms: u64) -> Result<TimeoutMs, InvalidTool> {
-    TimeoutMs::new(ms).map_err(|error| InvalidTool::new("timeoutMs", format!("must be {}, got {ms}", error.allowed)))
+    TimeoutMs::new(ms)
+        .map_err(|error| InvalidTool::new("timeoutMs", format!("must be {}, got {ms}", error.allowed)))
 }
 
 /// Tells a field that is `null` from one that is not there.
@@ -185,43 +215,75 @@ mod tests {
 
     fn draft(fields: Value) -> ToolDraft {
         let mut draft = json!({"name": "shout", "description": "Shouts.", "code": "return 1"});
-        draft.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        draft
+            .as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
         serde_json::from_value(draft).unwrap()
     }
 
     fn refusal(fields: Value) -> String {
-        draft(fields).into_spec(&SandboxPolicy::default(), &["dev.echo"]).unwrap_err().to_string()
+        draft(fields)
+            .into_spec(&SandboxPolicy::default(), &["dev.echo"])
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn what_is_left_out_gets_its_default() {
-        let spec = draft(json!({})).into_spec(&SandboxPolicy::default(), &[]).unwrap();
-        assert_eq!((spec.image.as_str(), spec.timeout_ms, spec.enabled), ("node:lts-slim", TimeoutMs::DEFAULT, true));
+        let spec = draft(json!({}))
+            .into_spec(&SandboxPolicy::default(), &[])
+            .unwrap();
+        assert_eq!(
+            (spec.image.as_str(), spec.timeout_ms, spec.enabled),
+            ("node:lts-slim", TimeoutMs::DEFAULT, true)
+        );
     }
 
     #[test]
     fn a_limit_that_is_passed_is_named_with_its_range() {
-        assert_eq!(refusal(json!({"timeoutMs": 999})), "timeoutMs must be an integer from 1000 to 120000, got 999");
-        assert_eq!(refusal(json!({"description": ""})), "description must have 1 to 4000 characters, got 0");
-        assert_eq!(refusal(json!({"title": "x".repeat(121)})), "title must have 1 to 120 characters, got 121");
+        assert_eq!(
+            refusal(json!({"timeoutMs": 999})),
+            "timeoutMs must be an integer from 1000 to 120000, got 999"
+        );
+        assert_eq!(
+            refusal(json!({"description": ""})),
+            "description must have 1 to 4000 characters, got 0"
+        );
+        assert_eq!(
+            refusal(json!({"title": "x".repeat(121)})),
+            "title must have 1 to 120 characters, got 121"
+        );
         assert!(refusal(json!({"code": "x".repeat(200_001)})).contains("200000"));
         assert!(refusal(json!({"image": "alpine"})).contains("node:lts-slim"));
     }
 
     #[test]
     fn reserved_names_are_refused() {
-        for name in ["dynamic.x1", "sandbox.run", "system.health", "dev.echo", "1ab", "ab"] {
+        for name in [
+            "dynamic.x1",
+            "sandbox.run",
+            "system.health",
+            "dev.echo",
+            "1ab",
+            "ab",
+        ] {
             assert!(refusal(json!({"name": name})).starts_with("name "), "{name}");
         }
     }
 
     #[test]
     fn null_takes_an_optional_part_away_and_absence_keeps_it() {
-        let spec = draft(json!({"title": "Shout"})).into_spec(&SandboxPolicy::default(), &[]).unwrap();
+        let spec = draft(json!({"title": "Shout"}))
+            .into_spec(&SandboxPolicy::default(), &[])
+            .unwrap();
         let keep: ToolPatch = serde_json::from_value(json!({"description": "Louder."})).unwrap();
         let drop: ToolPatch = serde_json::from_value(json!({"title": null})).unwrap();
         let policy = SandboxPolicy::default();
-        assert_eq!(keep.apply(spec.clone(), &policy).unwrap().title.as_deref(), Some("Shout"));
+        assert_eq!(
+            keep.apply(spec.clone(), &policy).unwrap().title.as_deref(),
+            Some("Shout")
+        );
         assert_eq!(drop.apply(spec.clone(), &policy).unwrap().title, None);
         assert!(ToolPatch::default().apply(spec, &policy).is_err());
     }

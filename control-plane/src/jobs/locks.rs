@@ -40,6 +40,9 @@ impl LockCache {
     ) -> Result<Bytes, ResolveError> {
         let key = (tenant.clone(), image.to_owned(), dependencies.to_vec());
         let resolve = self.scheduler.resolve_dependencies(tenant, image, dependencies);
-        self.locks.try_get_with(key, resolve).await.map_err(|error| error.as_ref().clone())
+        self.locks
+            .try_get_with(key, resolve)
+            .await
+            .map_err(|error| error.as_ref().clone())
     }
 }

@@ -60,12 +60,18 @@ impl Ended {
 
     /// A result that does not fit the tool's own output schema is none.
     pub(super) fn checked(mut self, schema: Option<&SchemaCheck>) -> Self {
-        let (Ended::Scheduled(Scheduled::Finished { finished, .. }), Some(schema)) = (&mut self, schema) else {
+        let (Ended::Scheduled(Scheduled::Finished { finished, .. }), Some(schema)) = (&mut self, schema)
+        else {
             return self;
         };
-        let Some(result) = &finished.result else { return self };
+        let Some(result) = &finished.result else {
+            return self;
+        };
         let problem = match serde_json::from_slice(result) {
-            Ok(value) => schema.check(&value).err().map(|violations| schema::describe("the result", &violations)),
+            Ok(value) => schema
+                .check(&value)
+                .err()
+                .map(|violations| schema::describe("the result", &violations)),
             Err(error) => Some(format!("the result is not JSON: {error}")),
         };
         if let Some(problem) = problem {
@@ -142,7 +148,11 @@ impl JobReport {
 }
 
 fn text(output: &CapturedOutput) -> String {
-    if output.total_bytes == 0 { String::new() } else { output.to_text() }
+    if output.total_bytes == 0 {
+        String::new()
+    } else {
+        output.to_text()
+    }
 }
 
 #[cfg(test)]
@@ -155,17 +165,30 @@ mod tests {
 
     #[test]
     fn a_refusal_says_that_nothing_ran_and_when_to_come_back() {
-        let refusal = Refusal::Concurrency { limit: 8, retry_after: Duration::from_millis(250) };
+        let refusal = Refusal::Concurrency {
+            limit: 8,
+            retry_after: Duration::from_millis(250),
+        };
         let report = report(Ended::Refused(refusal));
-        assert_eq!((report.outcome, report.reason), (Outcome::NeverStarted, Some("concurrency_limited")));
+        assert_eq!(
+            (report.outcome, report.reason),
+            (Outcome::NeverStarted, Some("concurrency_limited"))
+        );
         assert_eq!(report.retry_after, Some(Duration::from_millis(250)));
     }
 
     #[test]
     fn an_interrupted_call_does_not_claim_that_nothing_ran() {
         let executor = dynamic_mcp_shared::ids::ExecutorId::generate();
-        let report = report(Ended::Scheduled(Scheduled::Interrupted { executor, message: "gone".into() }));
+        let report = report(Ended::Scheduled(Scheduled::Interrupted {
+            executor,
+            message: "gone".into(),
+        }));
         assert_eq!(report.outcome, Outcome::Interrupted);
-        assert!(report.error.is_some_and(|error| error.message.contains("may have run")));
+        assert!(
+            report
+                .error
+                .is_some_and(|error| error.message.contains("may have run"))
+        );
     }
 }

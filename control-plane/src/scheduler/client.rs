@@ -17,7 +17,7 @@ use dynamic_mcp_proto::v1::executor_client::ExecutorClient;
 use dynamic_mcp_proto::v1::resolve_dependencies_response::Result as Resolved;
 use dynamic_mcp_proto::v1::{Cancel, ExecuteEvent, ExecuteRequest, ResolveDependenciesRequest};
 use dynamic_mcp_shared::ids::TenantId;
-use dynamic_mcp_shared::job::{Dependency, Finished, Job, Progress, RejectReason, Rejection};
+use dynamic_mcp_shared::job::{Dependency, Finished, Job, Placement, Progress, RejectReason, Rejection};
 use dynamic_mcp_shared::limits::MAX_WIRE_MESSAGE_BYTES;
 use dynamic_mcp_shared::{propagation, wire};
 use tokio::sync::mpsc;
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use super::fleet::{ExecutorChannel, Reservation};
+use crate::metric_names;
 
 /// What an executor gets beyond a job's own time-out to say how it ended: it enforces that time-out, this one only
 /// notices that it is gone.
@@ -36,8 +37,13 @@ const CANCEL_GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub enum Attempt {
     Finished(Finished),
-    NeverStarted { reason: RejectReason, message: String },
-    Interrupted { message: String },
+    NeverStarted {
+        reason: RejectReason,
+        message: String,
+    },
+    Interrupted {
+        message: String,
+    },
     /// Given up before the start was sent.
     Cancelled,
 }
@@ -69,8 +75,14 @@ pub async fn attempt(
         Ok(Ok(conversation)) => conversation,
         Ok(Err(Rejection { reason, message })) => return Attempt::NeverStarted { reason, message },
         Err(_) => {
-            let message = format!("the executor prepared no sandbox within {} s", prepare_deadline.as_secs());
-            return Attempt::NeverStarted { reason: RejectReason::Engine, message };
+            let message = format!(
+                "the executor prepared no sandbox within {} s",
+                prepare_deadline.as_secs()
+            );
+            return Attempt::NeverStarted {
+                reason: RejectReason::Engine,
+                message,
+            };
         }
     };
     conversation.run(args, progress, cancel, finish_deadline).await
@@ -86,16 +98,28 @@ async fn prepare(channel: ExecutorChannel, job: Job) -> Result<Conversation, Rej
     // Prepare, start, cancel: never more than these.
     let (requests, outgoing) = mpsc::channel(3);
     let first = wire::execute_request(Request::Prepare(job.into()));
-    requests.try_send(first).map_err(|_| lost("the request could not be queued"))?;
+    requests
+        .try_send(first)
+        .map_err(|_| lost("the request could not be queued"))?;
     let mut request = tonic::Request::new(ReceiverStream::new(outgoing));
     propagation::inject(request.metadata_mut());
     let mut events = client(channel)
         .execute(request)
         .await
-        .map_err(|status| lost(&format!("the executor could not be reached: {}", status.message())))?
+        .map_err(|status| {
+            lost(&format!(
+                "the executor could not be reached: {}",
+                status.message()
+            ))
+        })?
         .into_inner();
     match next(&mut events).await.map_err(|message| lost(&message))? {
-        Event::Ready(_) => Ok(Conversation { requests, events }),
+        Event::Ready(ready) => {
+            if let Ok(placement) = Placement::try_from(ready.placement()) {
+                metrics::counter!(metric_names::PLACEMENTS, "placement" => placement.as_str()).increment(1);
+            }
+            Ok(Conversation { requests, events })
+        }
         Event::Rejected(rejected) => Err(rejected.into()),
         Event::Progress(_) | Event::Finished(_) => Err(lost("the executor answered out of turn")),
     }
@@ -114,7 +138,10 @@ impl Conversation {
         }
         if self.requests.try_send(wire::start(args)).is_err() {
             let message = "the executor went away before the start was sent".to_owned();
-            return Attempt::NeverStarted { reason: RejectReason::Engine, message };
+            return Attempt::NeverStarted {
+                reason: RejectReason::Engine,
+                message,
+            };
         }
         let ended = tokio::select! {
             ended = tokio::time::timeout(deadline, finished(&mut self.events, progress)) => ended,
@@ -127,7 +154,9 @@ impl Conversation {
         match ended {
             Ok(Ok(finished)) => Attempt::Finished(finished),
             Ok(Err(message)) => Attempt::Interrupted { message },
-            Err(_) => Attempt::Interrupted { message: "the executor did not say how the call ended".to_owned() },
+            Err(_) => Attempt::Interrupted {
+                message: "the executor did not say how the call ended".to_owned(),
+            },
         }
     }
 }
@@ -147,7 +176,9 @@ async fn finished(
             Event::Finished(message) => {
                 return Finished::try_from(message).map_err(|error| error.to_string());
             }
-            Event::Ready(_) | Event::Rejected(_) => return Err("the executor answered out of turn".to_owned()),
+            Event::Ready(_) | Event::Rejected(_) => {
+                return Err("the executor answered out of turn".to_owned());
+            }
         }
     }
 }
@@ -157,7 +188,10 @@ async fn next(events: &mut Streaming<ExecuteEvent>) -> Result<Event, String> {
         Ok(Some(ExecuteEvent { message: Some(event) })) => Ok(event),
         Ok(Some(ExecuteEvent { message: None })) => Err("the executor sent an empty message".to_owned()),
         Ok(None) => Err("the executor ended the conversation".to_owned()),
-        Err(status) => Err(format!("the connection to the executor was lost: {}", status.message())),
+        Err(status) => Err(format!(
+            "the connection to the executor was lost: {}",
+            status.message()
+        )),
     }
 }
 
@@ -176,13 +210,20 @@ pub async fn resolve_dependencies(
     let mut request = tonic::Request::new(message);
     propagation::inject(request.metadata_mut());
     let mut client = client(node.channel());
-    let answer = tokio::time::timeout(deadline, client.resolve_dependencies(request)).await.map_err(|_| {
-        ResolveError::Unavailable(format!("the dependencies were not resolved within {} s", deadline.as_secs()))
-    })?;
+    let answer = tokio::time::timeout(deadline, client.resolve_dependencies(request))
+        .await
+        .map_err(|_| {
+            ResolveError::Unavailable(format!(
+                "the dependencies were not resolved within {} s",
+                deadline.as_secs()
+            ))
+        })?;
     match answer.map(|response| response.into_inner().result) {
         Ok(Some(Resolved::Lock(lock))) => Ok(lock),
         Ok(Some(Resolved::Refused(why))) => Err(ResolveError::Refused(why)),
-        Ok(None) => Err(ResolveError::Unavailable("the executor sent an empty answer".to_owned())),
+        Ok(None) => Err(ResolveError::Unavailable(
+            "the executor sent an empty answer".to_owned(),
+        )),
         Err(status) => Err(ResolveError::Unavailable(status.message().to_owned())),
     }
 }
@@ -194,5 +235,8 @@ fn client(channel: ExecutorChannel) -> ExecutorClient<ExecutorChannel> {
 }
 
 fn lost(message: &str) -> Rejection {
-    Rejection { reason: RejectReason::Engine, message: message.to_owned() }
+    Rejection {
+        reason: RejectReason::Engine,
+        message: message.to_owned(),
+    }
 }

@@ -84,14 +84,30 @@ impl Fleet {
     ) -> Result<Membership, OutOfDate> {
         let mut nodes = self.nodes.lock();
         if let Some(current) = nodes.get(&info.id).filter(|node| node.info.epoch > info.epoch) {
-            return Err(OutOfDate { id: info.id, epoch: info.epoch, current: current.info.epoch });
+            return Err(OutOfDate {
+                id: info.id,
+                epoch: info.epoch,
+                current: current.info.epoch,
+            });
         }
-        let state = NodeState { source, heard_at: Instant::now(), mine: 0, mine_when_heard: 0 };
-        let node = Arc::new(Node { info, channel, state: Mutex::new(state) });
+        let state = NodeState {
+            source,
+            heard_at: Instant::now(),
+            mine: 0,
+            mine_when_heard: 0,
+        };
+        let node = Arc::new(Node {
+            info,
+            channel,
+            state: Mutex::new(state),
+        });
         nodes.insert(node.info.id.clone(), node.clone());
         drop(nodes);
         self.changed.notify_waiters();
-        Ok(Membership { fleet: self.clone(), node })
+        Ok(Membership {
+            fleet: self.clone(),
+            node,
+        })
     }
 
     /// A slot on the best node for the image that is not among the tried ones.
@@ -101,12 +117,18 @@ impl Fleet {
     pub fn reserve(self: &Arc<Self>, image: &str, tried: &[ExecutorId]) -> Result<Reservation, NoPlace> {
         // Held over the whole choice, so that two jobs can't both take the last slot.
         let nodes = self.nodes.lock();
-        let open: Vec<_> = nodes.values().filter(|node| !tried.contains(&node.info.id)).collect();
+        let open: Vec<_> = nodes
+            .values()
+            .filter(|node| !tried.contains(&node.info.id))
+            .collect();
         let candidates: Vec<_> = open.iter().map(|node| node.candidate(image)).collect();
         let index = placement::choose(&candidates, &mut rand::rng())?;
         let node = open[index].clone();
         node.state.lock().mine += 1;
-        Ok(Reservation { node, changed: self.changed.clone() })
+        Ok(Reservation {
+            node,
+            changed: self.changed.clone(),
+        })
     }
 
     /// Completes when a node joined, left, said something new or got a slot free.
@@ -123,7 +145,10 @@ impl Fleet {
     /// How many nodes take work now, of how many that have joined.
     pub fn census(&self) -> (usize, usize) {
         let nodes = self.nodes.lock();
-        (nodes.values().filter(|node| node.trouble().is_none()).count(), nodes.len())
+        (
+            nodes.values().filter(|node| node.trouble().is_none()).count(),
+            nodes.len(),
+        )
     }
 }
 
@@ -142,7 +167,10 @@ impl Node {
     fn candidate(&self, image: &str) -> Candidate {
         let state = self.state.lock();
         let status = Self::status(&state);
-        let image = status.images.iter().find(|known| known.name == image && known.present);
+        let image = status
+            .images
+            .iter()
+            .find(|known| known.name == image && known.present);
         let used = match state.source {
             // It counts the jobs of every replica; those of ours that began or ended since are known better here.
             StatusSource::Reported(_) => status.running.saturating_sub(state.mine_when_heard) + state.mine,
@@ -162,7 +190,10 @@ impl Node {
         let status = Self::status(&state);
         let id = &self.info.id;
         if Self::is_stale(&state) {
-            return Some(format!("{id} has not been heard of for {} s", state.heard_at.elapsed().as_secs()));
+            return Some(format!(
+                "{id} has not been heard of for {} s",
+                state.heard_at.elapsed().as_secs()
+            ));
         }
         if status.draining {
             return Some(format!("{id} is draining"));
@@ -170,8 +201,12 @@ impl Node {
         if !status.ready {
             return Some(format!("{id}: {}", status.reason));
         }
-        let missing: Vec<_> =
-            status.images.iter().filter(|image| !image.present).map(|image| image.name.as_str()).collect();
+        let missing: Vec<_> = status
+            .images
+            .iter()
+            .filter(|image| !image.present)
+            .map(|image| image.name.as_str())
+            .collect();
         (!missing.is_empty()).then(|| format!("{id} does not have {}", missing.join(", ")))
     }
 }
@@ -198,7 +233,10 @@ impl Drop for Membership {
         let mut nodes = self.fleet.nodes.lock();
         let id = &self.node.info.id;
         // A successor with the same id may be there already.
-        if nodes.get(id).is_some_and(|current| Arc::ptr_eq(current, &self.node)) {
+        if nodes
+            .get(id)
+            .is_some_and(|current| Arc::ptr_eq(current, &self.node))
+        {
             nodes.remove(id);
         }
         drop(nodes);
@@ -242,14 +280,34 @@ mod tests {
     const IMAGE: &str = "node:lts-slim";
 
     fn status(slots: u32, running: u32) -> NodeStatus {
-        let images = vec![ImageStatus { name: IMAGE.into(), present: true, warm: 0 }];
-        NodeStatus { slots, running, ready: true, images, ..Default::default() }
+        let images = vec![ImageStatus {
+            name: IMAGE.into(),
+            present: true,
+            warm: 0,
+        }];
+        NodeStatus {
+            slots,
+            running,
+            ready: true,
+            images,
+            ..Default::default()
+        }
     }
 
-    fn join(fleet: &Arc<Fleet>, id: &ExecutorId, epoch: u64, status: NodeStatus) -> Result<Membership, OutOfDate> {
+    fn join(
+        fleet: &Arc<Fleet>,
+        id: &ExecutorId,
+        epoch: u64,
+        status: NodeStatus,
+    ) -> Result<Membership, OutOfDate> {
         let channel = Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
         let channel = InterceptedService::new(channel, JoinToken::random().attach());
-        let info = NodeInfo { id: id.clone(), epoch, version: String::new(), runtime: String::new() };
+        let info = NodeInfo {
+            id: id.clone(),
+            epoch,
+            version: String::new(),
+            runtime: String::new(),
+        };
         fleet.join(info, channel, StatusSource::Reported(status))
     }
 
@@ -290,6 +348,10 @@ mod tests {
         let _new = join(&fleet, &id, 2, status(1, 0)).unwrap();
         assert!(join(&fleet, &id, 1, status(1, 0)).is_err());
         drop(old);
-        assert_eq!(fleet.census(), (1, 1), "the successor stays when its predecessor's stream ends");
+        assert_eq!(
+            fleet.census(),
+            (1, 1),
+            "the successor stays when its predecessor's stream ends"
+        );
     }
 }

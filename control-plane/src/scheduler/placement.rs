@@ -38,7 +38,11 @@ pub fn choose(candidates: &[Candidate], rng: &mut impl Rng) -> Result<usize, NoP
     let mut fitting: Vec<usize> = (0..candidates.len()).collect();
     let mut keep = |fits: fn(&Candidate) -> bool, otherwise: NoPlace| {
         fitting.retain(|&index| fits(&candidates[index]));
-        if fitting.is_empty() { Err(otherwise) } else { Ok(()) }
+        if fitting.is_empty() {
+            Err(otherwise)
+        } else {
+            Ok(())
+        }
     };
     keep(|_| true, NoPlace::NoNodes)?;
     keep(|node| node.takes_work, NoPlace::NotReady)?;
@@ -67,7 +71,13 @@ mod tests {
     use super::*;
 
     fn node(used: u32, slots: u32) -> Candidate {
-        Candidate { slots, used, takes_work: true, has_image: true, warm: 0 }
+        Candidate {
+            slots,
+            used,
+            takes_work: true,
+            has_image: true,
+            warm: 0,
+        }
     }
 
     fn chosen(candidates: &[Candidate]) -> Result<usize, NoPlace> {
@@ -77,14 +87,29 @@ mod tests {
     #[test]
     fn each_lack_is_named() {
         assert_eq!(chosen(&[]), Err(NoPlace::NoNodes));
-        assert_eq!(chosen(&[Candidate { takes_work: false, ..node(0, 1) }]), Err(NoPlace::NotReady));
-        assert_eq!(chosen(&[Candidate { has_image: false, ..node(0, 1) }]), Err(NoPlace::NoImage));
+        assert_eq!(
+            chosen(&[Candidate {
+                takes_work: false,
+                ..node(0, 1)
+            }]),
+            Err(NoPlace::NotReady)
+        );
+        assert_eq!(
+            chosen(&[Candidate {
+                has_image: false,
+                ..node(0, 1)
+            }]),
+            Err(NoPlace::NoImage)
+        );
         assert_eq!(chosen(&[node(1, 1)]), Err(NoPlace::Full));
     }
 
     #[test]
     fn a_warm_node_is_preferred_to_an_emptier_cold_one() {
-        let warm = Candidate { warm: 1, ..node(5, 10) };
+        let warm = Candidate {
+            warm: 1,
+            ..node(5, 10)
+        };
         assert_eq!(chosen(&[node(0, 10), warm]), Ok(1));
     }
 
@@ -95,7 +120,13 @@ mod tests {
 
     fn any_node() -> impl Strategy<Value = Candidate> {
         (0..4u32, 0..5u32, any::<bool>(), any::<bool>(), 0..2u32).prop_map(
-            |(slots, used, takes_work, has_image, warm)| Candidate { slots, used, takes_work, has_image, warm },
+            |(slots, used, takes_work, has_image, warm)| Candidate {
+                slots,
+                used,
+                takes_work,
+                has_image,
+                warm,
+            },
         )
     }
 

@@ -1,0 +1,93 @@
+//! The durable truth about tools, behind one trait with two implementations. It stores and compares; what a tool may
+//! be is decided before it comes here.
+
+pub mod cache;
+mod import;
+mod open_error;
+mod postgres;
+mod row;
+pub mod schema;
+mod sqlite;
+mod tool;
+mod write;
+
+use async_trait::async_trait;
+use dynamic_mcp_shared::ids::TenantId;
+use tokio::sync::broadcast;
+
+pub use self::open_error::OpenError;
+pub use self::postgres::{PostgresConfig, PostgresRegistry};
+pub use self::sqlite::SqliteRegistry;
+pub use self::tool::{InvalidTool, Revision, ToolName, ToolRecord, ToolSpec};
+
+/// What a receiver of changes may fall behind before it must take everything for changed.
+const CHANGES_KEPT: usize = 1024;
+
+/// Every write is atomic, appends an immutable revision and tells [`Registry::changes`], on every replica.
+#[async_trait]
+pub trait Registry: Send + Sync + 'static {
+    /// All tools of a tenant, disabled ones too, by name.
+    async fn load(&self, tenant: &TenantId) -> Result<Vec<ToolRecord>, RegistryError>;
+
+    async fn get(&self, tenant: &TenantId, name: &ToolName) -> Result<Option<ToolRecord>, RegistryError>;
+
+    /// Fails when the name is taken or the tenant has `max_tools` already. The revision goes on from the last one of
+    /// that name, a deleted tool's included; the first is 1.
+    async fn create(
+        &self,
+        tenant: &TenantId,
+        spec: &ToolSpec,
+        max_tools: usize,
+        actor: &str,
+    ) -> Result<ToolRecord, RegistryError>;
+
+    /// Replaces the tool of that name if it still has the revision `expected`.
+    async fn update(
+        &self,
+        tenant: &TenantId,
+        spec: &ToolSpec,
+        expected: Revision,
+        actor: &str,
+    ) -> Result<ToolRecord, RegistryError>;
+
+    /// Deletes it if it still has the revision `expected`, whatever it has when that is `None`. Answers what was deleted.
+    async fn delete(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        expected: Option<Revision>,
+        actor: &str,
+    ) -> Result<ToolRecord, RegistryError>;
+
+    /// What changed, by whichever replica. A receiver that lagged must take it for [`Change::Unknown`].
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// Whether the store answers, within a bounded time.
+    async fn check(&self) -> Result<(), RegistryError>;
+
+    /// Ends the store's tasks and closes its connections.
+    async fn close(&self);
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A tool of this tenant was written.
+    Tenant(TenantId),
+    /// Changes may have been missed (a listener was lost): reload everything.
+    Unknown,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RegistryError {
+    #[error("there is no tool named {0:?}")]
+    NotFound(ToolName),
+    #[error("a tool named {0:?} exists already; use dynamic.tool.update to change it")]
+    AlreadyExists(ToolName),
+    #[error("tool {name:?} is at revision {actual}, not at the expected revision {expected}; read it again and retry")]
+    Conflict { name: ToolName, expected: Revision, actual: Revision },
+    #[error("{limit} tools exist already, the most allowed (MCP_DYNAMIC_MAX_TOOLS); delete one first")]
+    TooMany { limit: usize },
+    /// The store does not answer or is at fault; the text is for the log.
+    #[error("the tool registry is not available right now; try again shortly")]
+    Unavailable { detail: String },
+}

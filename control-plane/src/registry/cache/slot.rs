@@ -1,0 +1,122 @@
+//! One tenant's snapshot and its loads. A load serves everybody who asked before it began, and nobody who asked
+//! after: those may have written something that it did not see.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dynamic_mcp_shared::ids::TenantId;
+use parking_lot::RwLock;
+use tokio::sync::Mutex;
+
+use super::ToolSet;
+use crate::registry::row::unavailable;
+use crate::registry::{Registry, RegistryError};
+
+pub(super) struct Slot {
+    snapshot: RwLock<Option<Arc<ToolSet>>>,
+    /// The last ticket given out.
+    wanted: AtomicU64,
+    /// Held while loading.
+    last: Mutex<LastLoad>,
+}
+
+/// How the last load ended, and up to which ticket it serves.
+struct LastLoad {
+    serves: u64,
+    failed: Option<RegistryError>,
+}
+
+pub(super) struct Loaded {
+    pub(super) tools: Arc<ToolSet>,
+    /// This call did the load itself.
+    pub(super) is_news: bool,
+    pub(super) listing_changed: bool,
+}
+
+const FIRST_TICKET: u64 = 1;
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            snapshot: RwLock::new(None),
+            wanted: AtomicU64::new(FIRST_TICKET),
+            last: Mutex::new(LastLoad {
+                serves: 0,
+                failed: None,
+            }),
+        }
+    }
+}
+
+impl Slot {
+    pub(super) fn current(&self) -> Option<Arc<ToolSet>> {
+        self.snapshot.read().clone()
+    }
+
+    pub(super) fn new_ticket(&self) -> u64 {
+        self.wanted.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// For somebody whom any load serves, one that already runs included; after a failed one, a new one.
+    pub(super) fn first_ticket(&self) -> u64 {
+        match self.last.try_lock() {
+            Ok(last) if last.failed.is_some() => self.new_ticket(),
+            _ => self.wanted.load(Ordering::SeqCst),
+        }
+    }
+
+    pub(super) fn kib(&self) -> u32 {
+        self.snapshot.read().as_ref().map_or(0, |tools| tools.kib())
+    }
+
+    pub(super) async fn load(
+        &self,
+        tenant: &TenantId,
+        registry: &dyn Registry,
+        ticket: u64,
+    ) -> Result<Loaded, RegistryError> {
+        let mut last = self.last.lock().await;
+        if last.serves >= ticket {
+            return self.served(&last);
+        }
+        let serves = self.wanted.load(Ordering::SeqCst);
+        let loaded = self.load_now(tenant, registry).await;
+        *last = LastLoad {
+            serves,
+            failed: loaded.as_ref().err().cloned(),
+        };
+        loaded
+    }
+
+    fn served(&self, last: &LastLoad) -> Result<Loaded, RegistryError> {
+        if let Some(error) = &last.failed {
+            return Err(error.clone());
+        }
+        let tools = self
+            .current()
+            .ok_or_else(|| unavailable("read the snapshot", &"it was never loaded"))?;
+        Ok(Loaded {
+            tools,
+            is_news: false,
+            listing_changed: false,
+        })
+    }
+
+    async fn load_now(&self, tenant: &TenantId, registry: &dyn Registry) -> Result<Loaded, RegistryError> {
+        let records = registry.load(tenant).await?;
+        let before = self.current();
+        let known = before.clone();
+        // Compiling the schemas of many tools takes long enough to hold up other calls.
+        let tools = tokio::task::spawn_blocking(move || ToolSet::new(records, known.as_deref()))
+            .await
+            .map_err(|error| unavailable("compile the tools", &error))?;
+        let tools = Arc::new(tools);
+        let listing_changed = before.is_some_and(|before| !before.same_listing(&tools));
+        *self.snapshot.write() = Some(tools.clone());
+        Ok(Loaded {
+            tools,
+            is_news: true,
+            listing_changed,
+        })
+    }
+}

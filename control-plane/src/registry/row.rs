@@ -1,0 +1,70 @@
+//! How a record lies in a row, the same in both stores: the whole spec as JSON, and beside it what a query needs.
+
+use chrono::{DateTime, Utc};
+
+use super::{RegistryError, Revision, ToolRecord, ToolSpec};
+
+/// The columns of `tools`, as the driver gives them.
+pub(super) struct StoredTool {
+    pub(super) name: String,
+    pub(super) revision: i64,
+    pub(super) content_hash: String,
+    pub(super) spec: String,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) updated_at: DateTime<Utc>,
+}
+
+impl StoredTool {
+    /// # Errors
+    /// When the row isn't one that this version can have written.
+    pub(super) fn into_record(self) -> Result<ToolRecord, RegistryError> {
+        let unreadable = |what: &str, error: &dyn std::fmt::Display| RegistryError::Unavailable {
+            detail: format!("the stored tool {:?} has an unreadable {what}: {error}", self.name),
+        };
+        let spec: ToolSpec = serde_json::from_str(&self.spec).map_err(|error| unreadable("spec", &error))?;
+        Ok(ToolRecord {
+            spec,
+            revision: from_column(self.revision).map_err(|error| unreadable("revision", &error))?,
+            content_hash: self
+                .content_hash
+                .parse()
+                .map_err(|error| unreadable("content hash", &error))?,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        })
+    }
+}
+
+/// Leaves out what can't be read, with a line in the log: one row of a newer version must not take the other tools
+/// of its tenant away.
+pub(super) fn readable(rows: Vec<StoredTool>) -> Vec<ToolRecord> {
+    rows.into_iter()
+        .filter_map(|row| match row.into_record() {
+            Ok(record) => Some(record),
+            Err(RegistryError::Unavailable { detail }) => {
+                tracing::error!(error = detail, "left a stored tool out");
+                None
+            }
+            Err(_) => None,
+        })
+        .collect()
+}
+
+pub(super) fn spec_json(spec: &ToolSpec) -> Result<String, RegistryError> {
+    serde_json::to_string(spec).map_err(|error| unavailable("write the spec as JSON", &error))
+}
+
+pub(super) fn to_column(revision: Revision) -> Result<i64, RegistryError> {
+    i64::try_from(revision).map_err(|error| unavailable("store the revision", &error))
+}
+
+pub(super) fn from_column(revision: i64) -> Result<Revision, std::num::TryFromIntError> {
+    Revision::try_from(revision)
+}
+
+/// The store failed at this step.
+pub(super) fn unavailable(step: &str, error: &dyn std::fmt::Display) -> RegistryError {
+    RegistryError::Unavailable {
+        detail: format!("{step}: {error}"),
+    }
+}

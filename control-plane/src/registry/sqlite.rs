@@ -1,0 +1,223 @@
+//! The registry of one machine: a SQLite file that several processes may share.
+//!
+//! There is one connection: SQLite takes one writer at a time anyway, and the hot path reads the cache. It must not
+//! be replaced while the process runs, because `PRAGMA data_version` counts the commits of all *other* connections
+//! since this one was opened; that is how a write of another process is noticed.
+
+mod open;
+mod statements;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dynamic_mcp_shared::clock::Clock;
+use dynamic_mcp_shared::ids::TenantId;
+use dynamic_mcp_shared::lifecycle::Lifecycle;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{Mutex, MutexGuard, broadcast};
+use tokio::time::timeout;
+
+pub(super) use self::statements::SqliteStatements;
+use super::row::unavailable;
+use super::write::{self, Command, Write};
+use super::{
+    CHANGES_KEPT, Change, OpenError, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec,
+};
+
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How long a statement waits for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an operation waits for the operations before it.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub struct SqliteRegistry {
+    store: Arc<Store>,
+    lifecycle: Lifecycle,
+}
+
+struct Store {
+    /// `None` once closed.
+    connection: Mutex<Option<SqliteConnection>>,
+    clock: Arc<dyn Clock>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl SqliteRegistry {
+    /// Opens the store, made and migrated if needed. If `path` is a JSON store of the Node.js version, its tools are
+    /// imported into the SQLite file beside it: see [`super::import`].
+    ///
+    /// # Errors
+    /// When the file can't be used, or a JSON store can't be imported whole.
+    pub async fn open(path: &Path, clock: Arc<dyn Clock>, lifecycle: Lifecycle) -> Result<Self, OpenError> {
+        let connection = open::open(path, &*clock).await?;
+        let (changes, _) = broadcast::channel(CHANGES_KEPT);
+        let store = Arc::new(Store {
+            connection: Mutex::new(Some(connection)),
+            clock,
+            changes,
+        });
+        let stop = lifecycle.soft().clone();
+        let poll = store.clone();
+        lifecycle.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = poll.watch_other_processes() => {}
+            }
+        });
+        Ok(Self { store, lifecycle })
+    }
+
+    /// A write that was begun ends, and is told, even if its caller goes away meanwhile.
+    async fn write(&self, tenant: &TenantId, actor: &str, write: Write) -> Result<ToolRecord, RegistryError> {
+        let store = self.store.clone();
+        let command = Command {
+            tenant: tenant.clone(),
+            actor: actor.to_owned(),
+            write,
+        };
+        let written = self.lifecycle.spawn(async move { store.write(&command).await });
+        written
+            .await
+            .map_err(|error| unavailable("wait for the write", &error))?
+    }
+}
+
+impl Store {
+    async fn turn(&self) -> Result<Turn<'_>, RegistryError> {
+        let guard = timeout(TURN_TIMEOUT, self.connection.lock())
+            .await
+            .map_err(|_| unavailable("wait for a turn", &"other operations take too long"))?;
+        Turn::new(guard)
+    }
+
+    async fn write(&self, command: &Command) -> Result<ToolRecord, RegistryError> {
+        let mut turn = self.turn().await?;
+        // IMMEDIATE: a transaction that reads first and then wants to write would fail, not wait, if another
+        // process wrote in between.
+        let mut transaction = turn
+            .connection()?
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(|error| unavailable("begin a write", &error))?;
+        let mut statements = SqliteStatements {
+            connection: &mut transaction,
+            tenant: &command.tenant,
+        };
+        let record = write::apply(&mut statements, command, self.clock.now()).await?;
+        transaction
+            .commit()
+            .await
+            .map_err(|error| unavailable("commit a write", &error))?;
+        // No receiver is no fault.
+        let _ = self.changes.send(Change::Tenant(command.tenant.clone()));
+        Ok(record)
+    }
+
+    async fn watch_other_processes(&self) {
+        let mut ticks = tokio::time::interval(POLL_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last = None;
+        loop {
+            ticks.tick().await;
+            match self.data_version().await {
+                Ok(version) => {
+                    if last.is_some_and(|last| last != version) {
+                        let _ = self.changes.send(Change::Unknown);
+                    }
+                    last = Some(version);
+                }
+                Err(error) => tracing::debug!(?error, "could not look for writes of other processes"),
+            }
+        }
+    }
+
+    async fn data_version(&self) -> Result<i64, RegistryError> {
+        let mut turn = self.turn().await?;
+        sqlx::query_scalar("PRAGMA data_version")
+            .fetch_one(turn.connection()?)
+            .await
+            .map_err(|error| unavailable("read the data version", &error))
+    }
+}
+
+/// The connection, for one operation.
+struct Turn<'a>(MutexGuard<'a, Option<SqliteConnection>>);
+
+impl<'a> Turn<'a> {
+    fn new(guard: MutexGuard<'a, Option<SqliteConnection>>) -> Result<Self, RegistryError> {
+        if guard.is_some() { Ok(Self(guard)) } else { Err(closed()) }
+    }
+
+    fn connection(&mut self) -> Result<&mut SqliteConnection, RegistryError> {
+        self.0.as_mut().ok_or_else(closed)
+    }
+}
+
+fn closed() -> RegistryError {
+    unavailable("use the store", &"it is closed")
+}
+
+#[async_trait]
+impl Registry for SqliteRegistry {
+    async fn load(&self, tenant: &TenantId) -> Result<Vec<ToolRecord>, RegistryError> {
+        let mut turn = self.store.turn().await?;
+        statements::load(turn.connection()?, tenant).await
+    }
+
+    async fn get(&self, tenant: &TenantId, name: &ToolName) -> Result<Option<ToolRecord>, RegistryError> {
+        let mut turn = self.store.turn().await?;
+        statements::get(turn.connection()?, tenant, name).await
+    }
+
+    async fn create(
+        &self,
+        tenant: &TenantId,
+        spec: &ToolSpec,
+        max_tools: usize,
+        actor: &str,
+    ) -> Result<ToolRecord, RegistryError> {
+        let spec = spec.clone();
+        self.write(tenant, actor, Write::Create { spec, max_tools }).await
+    }
+
+    async fn update(
+        &self,
+        tenant: &TenantId,
+        spec: &ToolSpec,
+        expected: Revision,
+        actor: &str,
+    ) -> Result<ToolRecord, RegistryError> {
+        let spec = spec.clone();
+        self.write(tenant, actor, Write::Update { spec, expected }).await
+    }
+
+    async fn delete(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        expected: Option<Revision>,
+        actor: &str,
+    ) -> Result<ToolRecord, RegistryError> {
+        let name = name.clone();
+        self.write(tenant, actor, Write::Delete { name, expected }).await
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.store.changes.subscribe()
+    }
+
+    async fn check(&self) -> Result<(), RegistryError> {
+        self.store.data_version().await.map(drop)
+    }
+
+    async fn close(&self) {
+        // Closing the last connection folds the write-ahead log into the file.
+        if let Some(connection) = self.store.connection.lock().await.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(error = %error, "the tool store did not close cleanly");
+        }
+    }
+}
