@@ -83,8 +83,14 @@ pub enum RegistryError {
     NotFound(ToolName),
     #[error("a tool named {0:?} exists already; use dynamic.tool.update to change it")]
     AlreadyExists(ToolName),
-    #[error("tool {name:?} is at revision {actual}, not at the expected revision {expected}; read it again and retry")]
-    Conflict { name: ToolName, expected: Revision, actual: Revision },
+    #[error(
+        "tool {name:?} is at revision {actual}, not at the expected revision {expected}; read it again and retry"
+    )]
+    Conflict {
+        name: ToolName,
+        expected: Revision,
+        actual: Revision,
+    },
     #[error("{limit} tools exist already, the most allowed (MCP_DYNAMIC_MAX_TOOLS); delete one first")]
     TooMany { limit: usize },
     /// The store does not answer or is at fault; the text is for the log.

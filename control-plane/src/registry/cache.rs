@@ -97,8 +97,7 @@ impl ToolCache {
 
 impl Inner {
     fn slot(&self, tenant: &TenantId) -> Arc<Slot> {
-        self.tenants
-            .get_with_by_ref(tenant, || Arc::new(Slot::default()))
+        self.tenants.get_with_by_ref(tenant, || Arc::new(Slot::default()))
     }
 
     async fn reload(

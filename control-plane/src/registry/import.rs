@@ -138,7 +138,8 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 /// The records in the file, or what is wrong with each entry that can't be one.
 fn parse(text: &[u8], now: DateTime<Utc>) -> Result<Vec<ToolRecord>, Vec<String>> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let store: Value = serde_json::from_slice(text).map_err(|error| vec![format!("it is not JSON: {error}")])?;
+    let store: Value =
+        serde_json::from_slice(text).map_err(|error| vec![format!("it is not JSON: {error}")])?;
     let entries = match store.get("tools").unwrap_or(&store) {
         Value::Array(entries) => entries.iter().map(|entry| (None, entry)).collect::<Vec<_>>(),
         Value::Object(entries) if store.get("tools").is_some() => entries
@@ -151,7 +152,10 @@ fn parse(text: &[u8], now: DateTime<Utc>) -> Result<Vec<ToolRecord>, Vec<String>
     let mut faults = Vec::new();
     for (index, (key, entry)) in entries.into_iter().enumerate() {
         let named = key.or_else(|| entry.get("name").and_then(Value::as_str));
-        let shown = named.map_or_else(|| format!("tools[{index}]"), |name| format!("tools[{index}] {name:?}"));
+        let shown = named.map_or_else(
+            || format!("tools[{index}]"),
+            |name| format!("tools[{index}] {name:?}"),
+        );
         match entry::record(key, entry, now) {
             Ok(record) if records.iter().any(|other| other.spec.name == record.spec.name) => {
                 faults.push(format!("{shown}: another entry has the same name"));
@@ -160,7 +164,11 @@ fn parse(text: &[u8], now: DateTime<Utc>) -> Result<Vec<ToolRecord>, Vec<String>
             Err(problem) => faults.push(format!("{shown}: {problem}")),
         }
     }
-    if faults.is_empty() { Ok(records) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(records)
+    } else {
+        Err(faults)
+    }
 }
 
 async fn store(connection: &mut SqliteConnection, records: &[ToolRecord]) -> Result<(), Vec<String>> {
@@ -217,6 +225,10 @@ fn report(path: &Path, records: &[ToolRecord]) {
 fn list(mut faults: Vec<String>) -> String {
     let more = faults.len().saturating_sub(MAX_FAULTS_SHOWN);
     faults.truncate(MAX_FAULTS_SHOWN);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let more = if more > 0 {
+        format!("; and {more} more")
+    } else {
+        String::new()
+    };
     faults.join("; ") + &more
 }

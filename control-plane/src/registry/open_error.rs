@@ -10,7 +10,11 @@ pub enum OpenError {
     #[error("can't use the tool store {} (MCP_DYNAMIC_STORE)", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error("can't {step} the tool store {} (MCP_DYNAMIC_STORE)", path.display())]
-    Sqlite { step: &'static str, path: PathBuf, source: Source },
+    Sqlite {
+        step: &'static str,
+        path: PathBuf,
+        source: Source,
+    },
     #[error("can't import the JSON store {}, nothing was changed: {faults}", path.display())]
     Import { path: PathBuf, faults: String },
     #[error("MCP_DYNAMIC_PG_URL is not a URL of the form postgres://user:password@host:port/database")]

@@ -72,7 +72,10 @@ impl PostgresRegistry {
         let (shared, listener) = connect::connect(&config, clock, stop).await?;
         let shared = Arc::new(shared);
         let stop = &shared.stop;
-        lifecycle.spawn(until_stopped(stop.clone(), listen::follow(shared.clone(), listener)));
+        lifecycle.spawn(until_stopped(
+            stop.clone(),
+            listen::follow(shared.clone(), listener),
+        ));
         lifecycle.spawn(until_stopped(stop.clone(), listen::poll(shared.clone())));
         Ok(Self { shared })
     }

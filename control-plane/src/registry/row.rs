@@ -19,7 +19,10 @@ impl StoredTool {
     /// When the row isn't one that this version can have written.
     pub(super) fn into_record(self) -> Result<ToolRecord, RegistryError> {
         let unreadable = |what: &str, error: &dyn std::fmt::Display| RegistryError::Unavailable {
-            detail: format!("the stored tool {:?} has an unreadable {what}: {error}", self.name),
+            detail: format!(
+                "the stored tool {:?} has an unreadable {what}: {error}",
+                self.name
+            ),
         };
         let spec: ToolSpec = serde_json::from_str(&self.spec).map_err(|error| unreadable("spec", &error))?;
         Ok(ToolRecord {

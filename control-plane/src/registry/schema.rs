@@ -24,7 +24,10 @@ pub struct SchemaCheck(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Compiled { validator: Validator, properties: Vec<String> },
+    Compiled {
+        validator: Validator,
+        properties: Vec<String>,
+    },
     /// A stored schema that this version can't use: every value fails.
     Unusable(String),
 }
@@ -72,7 +75,10 @@ impl SchemaCheck {
     pub fn check(&self, value: &Value) -> Result<(), Vec<Violation>> {
         match &self.0 {
             Kind::Compiled { validator, .. } if validator.is_valid(value) => Ok(()),
-            Kind::Compiled { validator, properties } => Err(validator
+            Kind::Compiled {
+                validator,
+                properties,
+            } => Err(validator
                 .iter_errors(value)
                 .take(MAX_VIOLATIONS)
                 .flat_map(|error| violation::of(&error, properties))
@@ -97,8 +103,16 @@ pub fn require_object(schema: &Value) -> Result<(), String> {
 
 /// One line about all violations: `arguments don't match the schema: text must be a string, got 5`.
 pub fn describe(what: &str, violations: &[Violation]) -> String {
-    let shown: Vec<String> = violations.iter().take(MAX_SHOWN).map(Violation::to_string).collect();
-    let more = if violations.len() > MAX_SHOWN { "; and more" } else { "" };
+    let shown: Vec<String> = violations
+        .iter()
+        .take(MAX_SHOWN)
+        .map(Violation::to_string)
+        .collect();
+    let more = if violations.len() > MAX_SHOWN {
+        "; and more"
+    } else {
+        ""
+    };
     format!("{what}: {}{more}", shown.join("; "))
 }
 

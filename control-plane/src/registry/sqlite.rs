@@ -147,7 +147,11 @@ struct Turn<'a>(MutexGuard<'a, Option<SqliteConnection>>);
 
 impl<'a> Turn<'a> {
     fn new(guard: MutexGuard<'a, Option<SqliteConnection>>) -> Result<Self, RegistryError> {
-        if guard.is_some() { Ok(Self(guard)) } else { Err(closed()) }
+        if guard.is_some() {
+            Ok(Self(guard))
+        } else {
+            Err(closed())
+        }
     }
 
     fn connection(&mut self) -> Result<&mut SqliteConnection, RegistryError> {

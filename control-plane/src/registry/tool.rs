@@ -37,8 +37,14 @@ impl FromStr for ToolName {
     fn from_str(text: &str) -> Result<Self, InvalidTool> {
         let ok = (3..=64).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_alphabetic())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
-        if ok { Ok(Self(text.into())) } else { Err(InvalidTool::name(text)) }
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
+        if ok {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidTool::name(text))
+        }
     }
 }
 
@@ -66,14 +72,19 @@ pub struct InvalidTool {
 
 impl InvalidTool {
     pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into() }
+        Self {
+            field,
+            problem: problem.into(),
+        }
     }
 
     fn name(got: &str) -> Self {
         let shown: String = got.chars().take(80).collect();
         Self::new(
             "name",
-            format!("must have 3 to 64 letters, digits, '.', '_', ':', '-', the first a letter, got {shown:?}"),
+            format!(
+                "must have 3 to 64 letters, digits, '.', '_', ':', '-', the first a letter, got {shown:?}"
+            ),
         )
     }
 }
@@ -113,7 +124,10 @@ impl ToolSpec {
             input_schema: self.input_schema.as_ref(),
             output_schema: self.output_schema.as_ref(),
             dependencies: &self.dependencies,
-            dependency_lock: self.dependency_lock.as_ref().map(|lock| sha256_hex(lock.as_bytes())),
+            dependency_lock: self
+                .dependency_lock
+                .as_ref()
+                .map(|lock| sha256_hex(lock.as_bytes())),
         }
         .hash()
     }

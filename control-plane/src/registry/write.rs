@@ -17,9 +17,18 @@ pub(super) struct Command {
 
 #[derive(Clone)]
 pub(super) enum Write {
-    Create { spec: ToolSpec, max_tools: usize },
-    Update { spec: ToolSpec, expected: Revision },
-    Delete { name: ToolName, expected: Option<Revision> },
+    Create {
+        spec: ToolSpec,
+        max_tools: usize,
+    },
+    Update {
+        spec: ToolSpec,
+        expected: Revision,
+    },
+    Delete {
+        name: ToolName,
+        expected: Option<Revision>,
+    },
 }
 
 /// A row of `tool_revisions`.

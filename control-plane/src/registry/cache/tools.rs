@@ -29,7 +29,10 @@ impl Tool {
         let spec = &record.spec;
         let tool = Self {
             code: Bytes::copy_from_slice(spec.code.as_bytes()),
-            lock: spec.dependency_lock.as_ref().map(|lock| Bytes::copy_from_slice(lock.as_bytes())),
+            lock: spec
+                .dependency_lock
+                .as_ref()
+                .map(|lock| Bytes::copy_from_slice(lock.as_bytes())),
             input: spec.input_schema.as_ref().map(SchemaCheck::of_stored),
             output: spec.output_schema.as_ref().map(SchemaCheck::of_stored),
             record,
@@ -101,7 +104,9 @@ impl ToolSet {
     }
 
     pub(super) fn kib(&self) -> u32 {
-        self.tools.values().fold(0, |sum, tool| sum.saturating_add(tool.kib()))
+        self.tools
+            .values()
+            .fold(0, |sum, tool| sum.saturating_add(tool.kib()))
     }
 }
 

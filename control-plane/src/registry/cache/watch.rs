@@ -124,7 +124,10 @@ impl Inner {
         self.stale.send_if_modified(|stale| {
             match (&why, &stale) {
                 (Some(why), None) => {
-                    tracing::warn!(error = why, "the tool registry is lost; the last known tools are served");
+                    tracing::warn!(
+                        error = why,
+                        "the tool registry is lost; the last known tools are served"
+                    );
                 }
                 (None, Some(_)) => tracing::info!("the tool registry answers again"),
                 _ => {}

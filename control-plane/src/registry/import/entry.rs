@@ -58,9 +58,7 @@ fn text(fields: &Fields, name: &str, chars: RangeInclusive<usize>) -> Result<Opt
     let Some(value) = field(fields, name) else {
         return Ok(None);
     };
-    let text = value
-        .as_str()
-        .ok_or_else(|| format!("{name} must be a string"))?;
+    let text = value.as_str().ok_or_else(|| format!("{name} must be a string"))?;
     let count = text.chars().count();
     if chars.contains(&count) {
         Ok(Some(text.to_owned()))

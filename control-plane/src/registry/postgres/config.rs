@@ -31,7 +31,11 @@ pub(super) fn check_schema_name(name: &str) -> Result<(), OpenError> {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         && !name.starts_with("pg_")
         && name != "information_schema";
-    if ok { Ok(()) } else { Err(OpenError::SchemaName(name.chars().take(80).collect())) }
+    if ok {
+        Ok(())
+    } else {
+        Err(OpenError::SchemaName(name.chars().take(80).collect()))
+    }
 }
 
 #[cfg(test)]
@@ -43,7 +47,16 @@ mod tests {
         for right in ["dynamic_mcp", "_x", "a1"] {
             assert!(check_schema_name(right).is_ok(), "{right}");
         }
-        for wrong in ["", "1a", "Abc", "a-b", "a;drop", "a\"b", "pg_temp", &"a".repeat(64)] {
+        for wrong in [
+            "",
+            "1a",
+            "Abc",
+            "a-b",
+            "a;drop",
+            "a\"b",
+            "pg_temp",
+            &"a".repeat(64),
+        ] {
             assert!(check_schema_name(wrong).is_err(), "{wrong}");
         }
     }

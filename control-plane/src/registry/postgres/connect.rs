@@ -63,7 +63,8 @@ pub(super) async fn connect(
 
 /// The text of a URL's fault could hold a part of it, the password included, so it isn't passed on.
 fn options(config: &PostgresConfig) -> Result<PgConnectOptions, OpenError> {
-    let options = PgConnectOptions::from_str(config.url.expose_secret()).map_err(|_| OpenError::PostgresUrl)?;
+    let options =
+        PgConnectOptions::from_str(config.url.expose_secret()).map_err(|_| OpenError::PostgresUrl)?;
     Ok(options
         .application_name("dynamic-mcp")
         .options([("search_path", config.schema.as_str())])
@@ -131,10 +132,13 @@ async fn migrate(options: &PgConnectOptions, schema: &str) -> Result<(), Failure
             migrations
         }
     };
-    timeout(MIGRATE_TIMEOUT, migrations.run_direct(None, &mut connection, false))
-        .await
-        .map_err(|_| Failure::Timeout)?
-        .map_err(Failure::of_migration)?;
+    timeout(
+        MIGRATE_TIMEOUT,
+        migrations.run_direct(None, &mut connection, false),
+    )
+    .await
+    .map_err(|_| Failure::Timeout)?
+    .map_err(Failure::of_migration)?;
     connection.close().await.map_err(Failure::Connect)
 }
 

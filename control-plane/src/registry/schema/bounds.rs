@@ -107,7 +107,11 @@ impl<'a> Walk<'a> {
         self.count_patterns(keywords)?;
         // What is unevaluated is found by evaluating everything else a second time.
         let evaluated_twice = keywords.keys().any(|keyword| keyword.starts_with("unevaluated"));
-        let factor = if evaluated_twice { factor.saturating_mul(2) } else { factor };
+        let factor = if evaluated_twice {
+            factor.saturating_mul(2)
+        } else {
+            factor
+        };
         if let Some(reference) = keywords.get("$ref") {
             let target = self.resolve(reference)?;
             self.visit(target, factor)?;
@@ -118,12 +122,22 @@ impl<'a> Walk<'a> {
             }
         }
         for keyword in SCHEMA_LISTS {
-            for inner in keywords.get(keyword).and_then(Value::as_array).into_iter().flatten() {
+            for inner in keywords
+                .get(keyword)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
                 self.visit(inner, factor)?;
             }
         }
         for keyword in SCHEMA_MAPS {
-            for (_, inner) in keywords.get(keyword).and_then(Value::as_object).into_iter().flatten() {
+            for (_, inner) in keywords
+                .get(keyword)
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+            {
                 self.visit(inner, factor)?;
             }
         }

@@ -29,7 +29,8 @@ fn a_violation_names_the_field_what_is_allowed_and_what_it_got() {
         "required": ["text"],
         "additionalProperties": false,
     });
-    let says = |value, text: &str| assert_eq!(violations(schema.clone(), value), format!("arguments: {text}"));
+    let says =
+        |value, text: &str| assert_eq!(violations(schema.clone(), value), format!("arguments: {text}"));
     says(json!({"text": 5}), "text must be a string, got 5");
     says(json!({}), "text is required");
     says(json!([]), "the value must be an object, got an array of 0");
@@ -55,7 +56,10 @@ fn a_violation_names_the_field_what_is_allowed_and_what_it_got() {
 #[test]
 fn at_most_five_violations_are_shown() {
     let schema = json!({"type": "object", "additionalProperties": {"type": "string"}});
-    let text = violations(schema, json!({"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6, "g": 7}));
+    let text = violations(
+        schema,
+        json!({"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6, "g": 7}),
+    );
     assert_eq!(text.matches("must be a string").count(), 5);
     assert!(text.ends_with("; and more"), "{text}");
 }
@@ -146,7 +150,12 @@ fn hostile_patterns_take_linear_time_or_are_refused() {
 #[test]
 fn an_input_schema_is_an_object_at_its_top() {
     assert!(require_object(&json!({"type": "object"})).is_ok());
-    for wrong in [json!(true), json!({}), json!({"type": "string"}), json!({"type": ["object"]})] {
+    for wrong in [
+        json!(true),
+        json!({}),
+        json!({"type": "string"}),
+        json!({"type": ["object"]}),
+    ] {
         assert!(require_object(&wrong).is_err(), "{wrong}");
     }
 }

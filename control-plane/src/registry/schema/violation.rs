@@ -22,7 +22,11 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let field = if self.field.is_empty() { "the value" } else { &self.field };
+        let field = if self.field.is_empty() {
+            "the value"
+        } else {
+            &self.field
+        };
         write!(f, "{field} {}", self.rule)?;
         match &self.got {
             Some(got) => write!(f, ", got {got}"),
@@ -93,7 +97,9 @@ fn rule(kind: &ValidationErrorKind, error: &ValidationError<'_>) -> String {
         Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => {
             "must fit one of the forms that the schema allows".to_owned()
         }
-        Kind::OneOfMultipleValid { .. } => "must fit exactly one of the forms that the schema allows".to_owned(),
+        Kind::OneOfMultipleValid { .. } => {
+            "must fit exactly one of the forms that the schema allows".to_owned()
+        }
         Kind::FalseSchema => "is not allowed".to_owned(),
         // The library's words, without the value itself, which may be large.
         _ => error.masked_with("it").to_string(),
