@@ -51,10 +51,7 @@ pub struct Scheduler {
 /// What the scheduler did with a job.
 #[derive(Debug)]
 pub enum Scheduled {
-    Finished {
-        executor: ExecutorId,
-        finished: Finished,
-    },
+    Finished { executor: ExecutorId, finished: Box<Finished> },
     /// Nothing of the job ran, anywhere.
     NeverStarted { kind: NeverStarted, message: String },
     /// It had been started, and the node or the way to it was lost.
@@ -231,3 +228,6 @@ impl From<PlacementRefusal> for Scheduled {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

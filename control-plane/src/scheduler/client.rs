@@ -36,7 +36,7 @@ const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub enum Attempt {
-    Finished(Finished),
+    Finished(Box<Finished>),
     NeverStarted {
         reason: RejectReason,
         message: String,
@@ -152,7 +152,7 @@ impl Conversation {
             }
         };
         match ended {
-            Ok(Ok(finished)) => Attempt::Finished(finished),
+            Ok(Ok(finished)) => Attempt::Finished(Box::new(finished)),
             Ok(Err(message)) => Attempt::Interrupted { message },
             Err(_) => Attempt::Interrupted {
                 message: "the executor did not say how the call ended".to_owned(),
