@@ -78,6 +78,7 @@ pub fn of_kind(kind: Kind) -> String {
 pub struct Ownership {
     pub executor: Option<ExecutorId>,
     pub epoch: Option<u64>,
+    pub is_sandbox: bool,
     pub expires: Option<DateTime<Utc>>,
 }
 
@@ -86,6 +87,9 @@ impl Ownership {
         Self {
             executor: labels.get(EXECUTOR).and_then(|id| id.parse().ok()),
             epoch: labels.get(EPOCH).and_then(|epoch| epoch.parse().ok()),
+            is_sandbox: labels
+                .get(KIND)
+                .is_some_and(|kind| kind == Kind::Sandbox.as_str()),
             expires: labels
                 .get(EXPIRES)
                 .and_then(|time| DateTime::parse_from_rfc3339(time).ok())
@@ -109,6 +113,7 @@ mod tests {
             Ownership {
                 executor: Some(owner.id.clone()),
                 epoch: Some(owner.epoch),
+                is_sandbox: true,
                 expires: Some(expires),
             }
         );

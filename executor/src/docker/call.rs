@@ -1,0 +1,291 @@
+//! One call in one sandbox, from the first byte written to the verdict. The deadline and the cancel are outside the
+//! conversation, so that no sandbox, however loud or silent, can hold them up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dynamic_mcp_shared::job::{Finished, Isolation, Job, Placement, Progress, Usage};
+use serde::Deserialize;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::capture::{Capture, Stream};
+use super::container::{Container, Said, call_header};
+use super::frames::{Frame, FrameParser, Kind, Nonce};
+use super::kept::{KeptShelves, Key, Resident};
+use super::outcome::{Ending, Limits, Verdict, judge};
+use super::pool::Pool;
+use crate::engine::PreparedJob;
+use crate::metric_names;
+
+/// For the end mark of stderr after the last frame: both were written before either was read.
+const STDERR_MARK: Duration = Duration::from_secs(1);
+/// A frame may be a little larger than the result that it carries: an error has a message and a stack.
+const FRAME_SLACK: usize = 128 * 1024;
+
+/// Why the engine can't be relied on; `None` when it can.
+pub type Availability = watch::Receiver<Option<String>>;
+
+/// Where sandboxes come from and go to.
+#[derive(Clone)]
+pub struct Shelves {
+    pub pool: Arc<Pool>,
+    pub kept: Arc<KeptShelves>,
+}
+
+pub struct PreparedCall {
+    pub job: Job,
+    pub limits: Limits,
+    pub placement: Placement,
+    pub prepare: Duration,
+    pub seat: Seat,
+    pub shelves: Shelves,
+    pub availability: Availability,
+}
+
+/// The sandbox of a call. An unused one goes back to where it came from.
+pub struct Seat {
+    resident: Option<Resident>,
+    /// With [`Isolation::Tool`].
+    key: Option<Key>,
+    shelves: Shelves,
+}
+
+impl Seat {
+    pub fn new(resident: Resident, key: Option<Key>, shelves: Shelves) -> Self {
+        Self {
+            resident: Some(resident),
+            key,
+            shelves,
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Some(resident) = self.resident.take() else {
+            return;
+        };
+        match self.key.take() {
+            Some(key) if resident.uses > 0 => self.shelves.kept.put_back(key, resident),
+            _ => self.shelves.pool.give_back(resident.container),
+        }
+    }
+}
+
+#[async_trait]
+impl PreparedJob for PreparedCall {
+    fn placement(&self) -> Placement {
+        self.placement
+    }
+
+    async fn run(
+        mut self: Box<Self>,
+        args: Bytes,
+        progress: mpsc::Sender<Progress>,
+        cancel: CancellationToken,
+    ) -> Finished {
+        let began = Instant::now();
+        let Some(mut resident) = self.seat.resident.take() else {
+            unreachable!("a call is run once");
+        };
+        let mut conversation = Conversation::new(&self.job, progress);
+        resident.container.busy = true;
+        let message = self.message(&conversation.nonce, resident.uses == 0, &args);
+        let ending = tokio::select! {
+            // The first two before the conversation: one that always has something to say would starve them.
+            biased;
+            () = cancel.cancelled() => Ending::Cancelled,
+            () = sleep_until(began + self.limits.timeout) => Ending::Deadline,
+            why = lost(&mut self.availability) => Ending::Lost(why),
+            ending = conversation.hold(&mut resident.container, &message) => ending,
+        };
+        let verdict = judge(ending, &self.limits, &conversation.capture.stderr_tail());
+        resident.container.busy = false;
+        resident.uses += 1;
+        self.let_go(resident, &verdict);
+        self.finished(verdict, conversation.capture, began)
+    }
+}
+
+impl PreparedCall {
+    fn message(&self, nonce: &Nonce, first: bool, args: &Bytes) -> Vec<u8> {
+        let code = first.then_some(&self.job.code);
+        let once = self.job.isolation == Isolation::Call;
+        let header = call_header(
+            nonce,
+            code.map(Bytes::len),
+            args.len(),
+            self.limits.max_output_bytes,
+            once,
+        );
+        [header.as_bytes(), code.map_or(&[], Bytes::as_ref), args].concat()
+    }
+
+    fn let_go(&mut self, resident: Resident, verdict: &Verdict) {
+        match self.seat.key.take() {
+            Some(key) if verdict.reusable => self.shelves.kept.put_back(key, resident),
+            _ => {
+                let mut container = resident.container;
+                container.busy = !verdict.reusable;
+            }
+        }
+    }
+
+    fn finished(&self, verdict: Verdict, capture: Capture, began: Instant) -> Finished {
+        let (stdout, stderr) = capture.finish();
+        let duration = began.elapsed();
+        let placement = self.placement.as_str();
+        metrics::counter!(
+            metric_names::JOBS_TOTAL, "outcome" => verdict.outcome.as_str(), "placement" => placement
+        )
+        .increment(1);
+        metrics::histogram!(metric_names::JOB_SECONDS, "placement" => placement)
+            .record(duration.as_secs_f64());
+        Finished {
+            outcome: verdict.outcome,
+            result: verdict.result,
+            error: verdict.error,
+            stdout,
+            stderr,
+            usage: Usage {
+                duration,
+                prepare: self.prepare,
+            },
+        }
+    }
+}
+
+async fn lost(availability: &mut Availability) -> String {
+    loop {
+        if let Some(why) = availability.borrow_and_update().clone() {
+            return why;
+        }
+        if availability.changed().await.is_err() {
+            // The engine is being shut down; its jobs end by their own tokens.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+struct Conversation {
+    nonce: Nonce,
+    stdout: FrameParser,
+    stderr: FrameParser,
+    stderr_ended: bool,
+    capture: Capture,
+    progress: mpsc::Sender<Progress>,
+}
+
+/// What the runner tells of a progress; the code's own numbers.
+#[derive(Deserialize)]
+struct ToldProgress {
+    progress: f64,
+    total: Option<f64>,
+    message: Option<String>,
+}
+
+impl Conversation {
+    fn new(job: &Job, progress: mpsc::Sender<Progress>) -> Self {
+        let nonce = Nonce::fresh();
+        let result = usize::try_from(job.max_output_bytes).unwrap_or(usize::MAX);
+        Self {
+            stdout: FrameParser::new(&nonce, result.saturating_add(FRAME_SLACK)),
+            stderr: FrameParser::new(&nonce, 0),
+            stderr_ended: false,
+            nonce,
+            capture: Capture::new(job.max_output_bytes),
+            progress,
+        }
+    }
+
+    async fn hold(&mut self, container: &mut Container, message: &[u8]) -> Ending {
+        // The runner reads a whole call before it runs anything, so writing first can't lock up. A write that fails
+        // is an end that the streams tell more about.
+        let _ = container.write(message).await;
+        loop {
+            match container.next().await {
+                Said::Closed => return self.closed(container).await,
+                Said::Printed(Stream::Stderr, bytes) => self.on_stderr(&bytes),
+                Said::Printed(Stream::Stdout, bytes) => {
+                    if let Some((last, marked)) = self.on_stdout(&bytes) {
+                        if marked {
+                            self.read_to_stderr_mark(container).await;
+                        }
+                        return Ending::Frame(last);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_stdout(&mut self, bytes: &[u8]) -> Option<(Frame, bool)> {
+        let capture = &mut self.capture;
+        let frames = self.stdout.feed(bytes, |out| capture.push(Stream::Stdout, out));
+        for frame in frames {
+            match frame.kind {
+                Kind::Progress => self.on_progress(&frame),
+                Kind::Ready | Kind::StderrEnd => {}
+                _ => {
+                    let marked = frame.stderr_marked && !self.stderr_ended;
+                    return Some((frame, marked));
+                }
+            }
+        }
+        None
+    }
+
+    fn on_stderr(&mut self, bytes: &[u8]) {
+        let capture = &mut self.capture;
+        let frames = self.stderr.feed(bytes, |out| capture.push(Stream::Stderr, out));
+        self.stderr_ended |= frames.iter().any(|frame| frame.kind == Kind::StderrEnd);
+    }
+
+    /// The Engine carries the two streams side by side, so what was printed first may come last.
+    async fn read_to_stderr_mark(&mut self, container: &mut Container) {
+        let mark = async {
+            while !self.stderr_ended {
+                match container.next().await {
+                    Said::Closed => return,
+                    Said::Printed(Stream::Stderr, bytes) => self.on_stderr(&bytes),
+                    Said::Printed(Stream::Stdout, _) => {}
+                }
+            }
+        };
+        // Without it the call has ended all the same.
+        let _ = timeout(STDERR_MARK, mark).await;
+    }
+
+    async fn closed(&mut self, container: &mut Container) -> Ending {
+        let capture = &mut self.capture;
+        self.stdout.finish(|out| capture.push(Stream::Stdout, out));
+        self.stderr.finish(|out| capture.push(Stream::Stderr, out));
+        match container.exit().await {
+            Ok(exit) => Ending::Exited(exit),
+            Err(error) => Ending::Lost(format!("the sandbox was lost: {error}")),
+        }
+    }
+
+    fn on_progress(&self, frame: &Frame) {
+        let told = frame
+            .payload
+            .as_deref()
+            .and_then(|payload| serde_json::from_slice::<ToldProgress>(payload).ok());
+        if let Some(ToldProgress {
+            progress,
+            total,
+            message,
+        }) = told
+        {
+            // A listener that is slow or gone misses it.
+            let _ = self.progress.try_send(Progress {
+                progress,
+                total,
+                message,
+            });
+        }
+    }
+}

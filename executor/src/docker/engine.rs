@@ -1,0 +1,330 @@
+//! Puts the parts together: the [`Engine`] that gRPC sees, and the loops that keep it in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dynamic_mcp_shared::clock::Clock;
+use dynamic_mcp_shared::ids::TenantId;
+use dynamic_mcp_shared::job::{Dependency, ImageStatus, Isolation, Job, Placement, RejectReason, Rejection};
+use dynamic_mcp_shared::lifecycle::Lifecycle;
+use parking_lot::RwLock;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use super::call::{Availability, PreparedCall, Seat, Shelves};
+use super::client::{EngineClient, EngineError};
+use super::config::DockerConfig;
+use super::container::Maker;
+use super::health::{Health, PROBE_EVERY};
+use super::images::{self, Images};
+use super::janitor::Janitor;
+use super::kept::{KeptShelves, Key, Resident};
+use super::outcome::Limits;
+use super::policy::SandboxShape;
+use super::pool::Pool;
+use super::reaper::Reaper;
+use crate::engine::{Engine, EngineStatus, PreparedJob, ResolveError};
+use crate::identity::Identity;
+use crate::metric_names;
+
+const REAP_EVERY: Duration = Duration::from_secs(15);
+const TEND_EVERY: Duration = Duration::from_secs(5);
+/// For the containers to go when the process ends; what is left is the next start's.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+/// Containers that may still be on their way out while others take their place.
+const ROOM_TO_DIE: usize = 32;
+
+pub struct DockerEngine {
+    client: Arc<EngineClient>,
+    config: Arc<DockerConfig>,
+    shelves: Shelves,
+    images: Arc<Images>,
+    janitor: Arc<Janitor>,
+    availability: Availability,
+    runtime: Arc<RwLock<String>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl DockerEngine {
+    /// Never asks the Engine: one that is absent makes the status say so until it is there.
+    ///
+    /// # Errors
+    /// When the address can't be one.
+    pub fn connect(
+        config: DockerConfig,
+        identity: Arc<Identity>,
+        clock: Arc<dyn Clock>,
+        lifecycle: &Lifecycle,
+    ) -> Result<Arc<Self>, EngineError> {
+        let client = Arc::new(EngineClient::new(config.host.as_deref())?);
+        let config = Arc::new(config);
+        let (tasks, stop) = (TaskTracker::new(), lifecycle.hard().child_token());
+        let janitor = Janitor::start(Arc::clone(&client), &tasks, stop.clone());
+        let images = Arc::new(Images::new(Arc::clone(&client), &config.policy.allowed_images));
+        let health = Health::new(Arc::clone(&client));
+        let maker = Maker {
+            client: Arc::clone(&client),
+            config: Arc::clone(&config),
+            identity: Arc::clone(&identity),
+            janitor: Arc::clone(&janitor),
+        };
+        let reaper = Reaper {
+            client: Arc::clone(&client),
+            identity,
+            janitor: Arc::clone(&janitor),
+            clock: Arc::clone(&clock),
+        };
+        let slots = config.slots as usize;
+        let images_allowed = config.policy.allowed_images.len();
+        let room = 2 * slots + (config.pool.ceiling as usize) * (images_allowed + 1) + ROOM_TO_DIE;
+        let shelves = Shelves {
+            pool: Pool::new(maker, config.pool, clock, room, stop.child_token()),
+            kept: Arc::new(KeptShelves::new(config.kept, slots)),
+        };
+        let engine = Arc::new(Self {
+            availability: health.availability(),
+            runtime: Arc::new(RwLock::new(config.runtime.clone().unwrap_or_default())),
+            client,
+            config,
+            shelves,
+            images,
+            janitor,
+            tasks,
+            stop,
+        });
+        engine.start(health, reaper, lifecycle);
+        Ok(engine)
+    }
+
+    /// The client, for whatever else is done in the same Engine.
+    pub fn client(&self) -> &Arc<EngineClient> {
+        &self.client
+    }
+
+    /// Whether the Engine answers right now.
+    ///
+    /// # Errors
+    /// Why it doesn't.
+    pub async fn probe(&self) -> Result<(), EngineError> {
+        self.client.ping().await
+    }
+
+    fn start(self: &Arc<Self>, health: Health, reaper: Reaper, lifecycle: &Lifecycle) {
+        let span = tracing::info_span!("engine");
+        let soft = lifecycle.soft().clone();
+        self.keep(Arc::clone(self).watch(health, reaper).instrument(span.clone()));
+        self.keep(Arc::clone(self).tend(soft).instrument(span));
+    }
+
+    /// Runs a loop until the engine stops.
+    fn keep(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// Health first, and whatever follows from it.
+    async fn watch(self: Arc<Self>, mut health: Health, reaper: Reaper) {
+        let mut ticks = interval(PROBE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let reaper = Arc::new(reaper);
+        let (mut reaped, mut looked) = (None::<Instant>, None::<Instant>);
+        loop {
+            ticks.tick().await;
+            let came = health.probe().await;
+            if let Some(why) = self.unavailable() {
+                self.shelves.pool.refuse_all(&why);
+                continue;
+            }
+            if came {
+                self.ask_runtime().await;
+            }
+            if came || looked.is_none_or(|at| at.elapsed() >= images::RETRY_EVERY) {
+                looked = Some(Instant::now());
+                // A pull may take minutes, and health must be asked meanwhile.
+                self.keep(Arc::clone(&self).look_for_images());
+            }
+            if came || reaped.is_none_or(|at| at.elapsed() >= REAP_EVERY) {
+                reaped = Some(Instant::now());
+                self.keep(reap(Arc::clone(&reaper)));
+            }
+        }
+    }
+
+    async fn tend(self: Arc<Self>, soft: CancellationToken) {
+        let mut ticks = interval(TEND_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.shelves.kept.tend();
+            // Nothing is filled up for calls that will not come.
+            if !soft.is_cancelled() && self.unavailable().is_none() {
+                self.shelves.pool.tend();
+            }
+        }
+    }
+
+    async fn ask_runtime(&self) {
+        if self.config.runtime.is_none()
+            && let Ok(name) = self.client.default_runtime().await
+        {
+            *self.runtime.write() = name;
+        }
+    }
+
+    async fn look_for_images(self: Arc<Self>) {
+        for image in self.images.look().await {
+            self.shelves.pool.open(&image);
+        }
+    }
+
+    fn unavailable(&self) -> Option<String> {
+        self.availability.borrow().clone()
+    }
+
+    fn check(&self, job: &Job) -> Result<(), Rejection> {
+        let policy = &self.config.policy;
+        policy
+            .check_image(&job.image)
+            .and_then(|()| policy.check_timeout(job.timeout))
+            .map_err(|error| rejection(RejectReason::Unsupported, error.to_string()))?;
+        if let Some(why) = self.unavailable() {
+            return Err(rejection(RejectReason::Engine, why));
+        }
+        if !self.images.is_present(&job.image) {
+            let message = format!("image {} is not on this node", job.image);
+            return Err(rejection(RejectReason::Unsupported, message));
+        }
+        Ok(())
+    }
+
+    async fn seat(&self, shape: SandboxShape, key: Option<Key>) -> Result<(Seat, Placement), Rejection> {
+        let Shelves { pool, kept } = &self.shelves;
+        let (resident, placement) = match &key {
+            None => fresh(pool, &shape).await?,
+            Some(key) => match kept.take(key) {
+                Some(resident) => (resident, Placement::Kept),
+                // Another call of the tool may end before a container is made.
+                None => tokio::select! {
+                    biased;
+                    Ok(resident) = kept.next(key) => (resident, Placement::Kept),
+                    made = fresh(pool, &shape) => made?,
+                },
+            },
+        };
+        Ok((Seat::new(resident, key, self.shelves.clone()), placement))
+    }
+}
+
+async fn reap(reaper: Arc<Reaper>) {
+    if let Err(error) = reaper.sweep().await {
+        tracing::warn!(%error, "the reaper could not look for abandoned containers; it tries again");
+    }
+}
+
+async fn fresh(pool: &Arc<Pool>, shape: &SandboxShape) -> Result<(Resident, Placement), Rejection> {
+    let taken = pool.take(shape).await;
+    let (container, placement) = taken.map_err(|why| rejection(RejectReason::Engine, why))?;
+    Ok((Resident::new(container), placement))
+}
+
+fn rejection(reason: RejectReason, message: String) -> Rejection {
+    Rejection { reason, message }
+}
+
+fn key_of(job: &Job, shape: &SandboxShape) -> Result<Option<Key>, Rejection> {
+    match (job.isolation, &job.content_hash) {
+        (Isolation::Call, _) => Ok(None),
+        (Isolation::Tool, Some(content)) => Ok(Some(Key {
+            tenant: job.tenant.clone(),
+            tool: job.tool.clone(),
+            content: content.clone(),
+            shape: shape.clone(),
+        })),
+        (Isolation::Tool, None) => Err(rejection(
+            RejectReason::Unsupported,
+            "isolation \"tool\" needs the content hash of a stored tool".to_owned(),
+        )),
+    }
+}
+
+#[async_trait]
+impl Engine for DockerEngine {
+    async fn prepare(&self, job: Job) -> Result<Box<dyn PreparedJob>, Rejection> {
+        let began = Instant::now();
+        self.check(&job)?;
+        let shape = SandboxShape {
+            image: job.image.clone(),
+            dependencies: None,
+        };
+        let key = key_of(&job, &shape)?;
+        let (seat, placement) = self.seat(shape, key).await?;
+        let prepare = began.elapsed();
+        metrics::histogram!(metric_names::PREPARE_SECONDS, "placement" => placement.as_str())
+            .record(prepare.as_secs_f64());
+        Ok(Box::new(PreparedCall {
+            limits: Limits {
+                timeout: job.timeout.duration(),
+                memory: self.config.memory,
+                pids: self.config.pids,
+                max_output_bytes: job.max_output_bytes.min(self.config.policy.max_output_bytes),
+            },
+            job,
+            placement,
+            prepare,
+            seat,
+            shelves: self.shelves.clone(),
+            availability: self.availability.clone(),
+        }))
+    }
+
+    async fn resolve_dependencies(
+        &self,
+        _tenant: &TenantId,
+        _image: &str,
+        _dependencies: &[Dependency],
+    ) -> Result<Bytes, ResolveError> {
+        Err(ResolveError::Unavailable("dependencies are not wired".to_owned()))
+    }
+
+    fn status(&self) -> EngineStatus {
+        let images = self.images.snapshot().into_iter();
+        EngineStatus {
+            unavailable: self.unavailable(),
+            runtime: self.runtime.read().clone(),
+            images: images
+                .map(|(name, present)| ImageStatus {
+                    warm: u32::try_from(self.shelves.pool.warm(&name)).unwrap_or(u32::MAX),
+                    name,
+                    present,
+                })
+                .collect(),
+        }
+    }
+
+    async fn shutdown(&self) {
+        // In this order: what is made after the clearing would be left.
+        self.shelves.pool.close().await;
+        self.shelves.kept.clear();
+        let pending = self.janitor.pending();
+        if timeout(SHUTDOWN, self.janitor.idle()).await.is_err() {
+            tracing::warn!(
+                left = self.janitor.pending(),
+                of = pending,
+                "containers are left for the next start to remove"
+            );
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,168 @@
+//! What a well-behaved tool can rely on.
+
+use dynamic_mcp_shared::job::{Placement, Progress};
+use dynamic_mcp_shared::outcome::Outcome;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::rig::{Rig, failure, job, result, run};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_gets_its_arguments_and_gives_its_result() {
+    let rig = Rig::start().await;
+    let prepared = rig
+        .prepare(job("return { sum: args.a + args.b, text: 'ü' }"))
+        .await;
+    assert_eq!(prepared.placement(), Placement::Warm);
+    let finished = run(prepared, json!({"a": 1, "b": 2})).await;
+    assert_eq!(result(&finished), json!({"sum": 3, "text": "ü"}));
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn undefined_is_null_and_builtins_can_be_imported() {
+    let rig = Rig::start().await;
+    assert_eq!(result(&rig.call("").await), Value::Null);
+    let code =
+        "const os = await import('node:os'); return [typeof os.cpus, typeof require('node:fs').readFileSync]";
+    assert_eq!(result(&rig.call(code).await), json!(["function", "function"]));
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_printed_is_output_on_its_own_stream() {
+    let rig = Rig::start().await;
+    let finished = rig
+        .call("console.log('one'); console.error('two'); console.log('three'); return 1")
+        .await;
+    assert_eq!(result(&finished), 1);
+    assert_eq!(finished.stdout.to_text(), "one\nthree\n");
+    assert_eq!(finished.stderr.to_text(), "two\n");
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_throw_carries_name_message_and_the_bodys_own_lines() {
+    let rig = Rig::start().await;
+    let finished = rig
+        .call("const x = 1;\n\n  throw new TypeError('no ' + x);")
+        .await;
+    assert_eq!(failure(&finished, Outcome::Threw), "no 1");
+    let error = finished.error.unwrap();
+    assert_eq!(error.name, "TypeError");
+    assert_eq!(error.stack, "TypeError: no 1\n    at run (tool.mjs:3:9)");
+
+    let finished = rig.call("throw new Error('first line')").await;
+    let error = finished.error.unwrap();
+    assert_eq!(error.stack, "Error: first line\n    at run (tool.mjs:1:7)");
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_syntax_error_says_where() {
+    let rig = Rig::start().await;
+    let finished = rig.call("const a = 1;\nlet b = ;\nreturn a").await;
+    assert_eq!(failure(&finished, Outcome::Threw), "Unexpected token ';'");
+    let error = finished.error.unwrap();
+    assert_eq!(error.name, "SyntaxError");
+    assert!(
+        error.stack.starts_with("tool.mjs:2\nlet b = ;\n"),
+        "{}",
+        error.stack
+    );
+
+    let finished = rig.call("return 1 }\nexport const x = 2; {").await;
+    assert_eq!(result(&finished), 1);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn anything_can_be_thrown() {
+    let rig = Rig::start().await;
+    for (thrown, message) in [
+        ("'text'", "text"),
+        ("null", "null"),
+        ("{ code: 7 }", r#"{"code":7}"#),
+        ("{ get message() { throw 1 } }", "object"),
+        ("Symbol('s')", "Symbol(s)"),
+    ] {
+        let finished = rig.call(&format!("throw {thrown}")).await;
+        assert_eq!(failure(&finished, Outcome::Threw), message, "{thrown}");
+    }
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_may_declare_a_ctx_of_its_own() {
+    let rig = Rig::start().await;
+    assert_eq!(result(&rig.call("const ctx = 5; return ctx").await), 5);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn progress_arrives_while_the_call_runs() {
+    let rig = Rig::start().await;
+    let code =
+        "ctx.progress(1, 3, 'a'); ctx.progress(2); try { ctx.progress('x') } catch (e) { return e.name }";
+    let prepared = rig.prepare(job(code)).await;
+    let (sender, mut progress) = mpsc::channel(8);
+    let finished = prepared.run("{}".into(), sender, CancellationToken::new()).await;
+    assert_eq!(result(&finished), "TypeError");
+    let first = Progress {
+        progress: 1.0,
+        total: Some(3.0),
+        message: Some("a".to_owned()),
+    };
+    assert_eq!(progress.recv().await, Some(first));
+    assert_eq!(progress.recv().await.unwrap().progress, 2.0);
+    assert_eq!(progress.recv().await, None);
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_arguments_and_results_arrive_whole() {
+    let rig = Rig::start().await;
+    let mut large = job("return args.text");
+    large.max_output_bytes = 200_000;
+    let text = "é".repeat(90_000);
+    let finished = rig.run(large, json!({ "text": text })).await;
+    assert_eq!(result(&finished), Value::String(text));
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_that_json_cannot_hold_are_invalid_output() {
+    let rig = Rig::start().await;
+    for (value, why) in [
+        ("1n", "BigInt"),
+        ("() => 1", "it is a function"),
+        ("Symbol('s')", "it is a symbol"),
+        ("(() => { const a = {}; a.a = a; return a })()", "circular"),
+        ("'x'.repeat(20_000)", "20002 bytes of JSON; at most 10000 bytes"),
+    ] {
+        let finished = rig.call(&format!("return {value}")).await;
+        let message = failure(&finished, Outcome::InvalidOutput);
+        assert!(message.contains(why), "{value}: {message}");
+    }
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unused_sandbox_goes_back() {
+    let rig = Rig::start().await;
+    let before = rig.engine.shelves_warm();
+    drop(rig.prepare(job("return 1")).await);
+    assert!(rig.engine.shelves_warm() >= before);
+    rig.finish().await;
+}
+
+trait Warm {
+    fn shelves_warm(&self) -> u32;
+}
+
+impl<E: dynamic_mcp_executor::engine::Engine> Warm for E {
+    fn shelves_warm(&self) -> u32 {
+        self.status().images.iter().map(|image| image.warm).sum()
+    }
+}
