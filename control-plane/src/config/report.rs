@@ -1,0 +1,170 @@
+//! The effective configuration without its secrets, for `system.runtime_config`.
+
+use serde_json::{Value, json};
+
+use super::settings::{Backend, Settings};
+use super::{BackendKind, Transport};
+use crate::mcp::Profile;
+use dynamic_mcp_shared::telemetry::LogFormat;
+
+/// Every setting that is in effect. A secret is `set` or `unset`, a URL is shown without user and password.
+pub fn runtime_config(settings: &Settings) -> Value {
+    json!({
+        "transport": match settings.transport {
+            Transport::Stdio => "stdio",
+            Transport::Http => "http",
+        },
+        "profile": match settings.profile {
+            Profile::Enterprise => "enterprise",
+            Profile::Mvp => "mvp",
+        },
+        "stateDir": settings.state_dir,
+        "shutdownGraceSeconds": settings.shutdown_grace.as_secs(),
+        "http": http(settings),
+        "dynamic": registry(settings),
+        "sandbox": sandbox(settings),
+        "guard": {
+            "maxConcurrency": settings.guard.limits.max_concurrency,
+            "maxCallsPerWindow": settings.guard.limits.max_calls_per_window,
+            "windowMs": settings.guard.limits.window_ms,
+            "queueWaitMs": millis(settings.guard.queue_wait),
+            "queueMax": settings.guard.max_waiting,
+        },
+        "auth": { "mode": "none", "adminToken": presence(settings.registry.admin_token.is_some()) },
+        "audit": {
+            "enabled": settings.audit.enabled,
+            "file": settings.audit.file,
+            "maxEventBytes": settings.audit.max_event_bytes,
+            "maxFileBytes": settings.audit.max_file_bytes,
+            "maxFiles": settings.audit.max_files,
+        },
+        "fleet": {
+            "bind": settings.fleet.as_ref().map(|fleet| fleet.bind.to_string()),
+            "joinToken": presence(settings.fleet.is_some()),
+        },
+        "telemetry": {
+            "log": settings.telemetry.filter,
+            "logFormat": match settings.telemetry.format {
+                LogFormat::Auto => "auto",
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            },
+            "otlpEndpoint": settings.telemetry.otlp_endpoint.as_deref().map(without_user),
+        },
+    })
+}
+
+/// The settings of the executor within this process, where there is one; to be put under `engine`.
+#[cfg(feature = "embedded-executor")]
+pub fn engine_config(engine: &dynamic_mcp_executor::cli::EngineArgs) -> Value {
+    json!({
+        "engine": format!("{:?}", engine.engine).to_ascii_lowercase(),
+        "memoryLimit": engine.memory_limit.to_string(),
+        "cpuLimit": engine.cpu_limit.nanos as f64 / 1e9,
+        "pidsLimit": engine.pids_limit,
+        "tmpBytes": engine.tmp_bytes.0,
+        "workspaceBytes": engine.workspace_bytes.0,
+        "runtime": engine.runtime,
+        "caBundle": engine.ca_bundle,
+        "npmRegistry": engine.npm_registry,
+        "poolMin": engine.pool_min,
+        "poolMax": engine.pool_max,
+        "slots": engine.slots,
+        "keptMaxUses": engine.kept_max_uses,
+        "keptIdleSeconds": engine.kept_idle_seconds,
+        "dockerHost": without_user(&engine.docker_host),
+    })
+}
+
+fn http(settings: &Settings) -> Value {
+    if settings.transport == Transport::Stdio {
+        return Value::Null;
+    }
+    let http = &settings.http;
+    json!({
+        "host": http.host,
+        "port": http.port,
+        "path": http.path,
+        "sessionTtlSeconds": http.session_ttl.as_secs(),
+        "maxRequestBytes": http.max_request_bytes,
+        "allowedHosts": http.allowed_hosts,
+        "allowedOrigins": http.allowed_origins,
+        "maxConnections": http.max_connections,
+    })
+}
+
+fn registry(settings: &Settings) -> Value {
+    let registry = &settings.registry;
+    let mut report = match &registry.backend {
+        Backend::File { store } => json!({ "backend": name(BackendKind::File), "store": store }),
+        Backend::Postgres {
+            schema,
+            init_max_attempts,
+            init_backoff,
+            ..
+        } => json!({
+            "backend": name(BackendKind::Postgres),
+            "pgUrl": presence(true),
+            "pgSchema": schema,
+            "pgInitMaxAttempts": init_max_attempts,
+            "pgInitBackoffMs": millis(*init_backoff),
+        }),
+    };
+    report["maxTools"] = registry.max_tools.into();
+    report["readOnly"] = registry.read_only.into();
+    report
+}
+
+fn sandbox(settings: &Settings) -> Value {
+    let policy = &settings.policy;
+    json!({
+        "allowedImages": policy.allowed_images,
+        "blockedPackages": policy.blocked_packages,
+        "maxDependencies": policy.max_dependencies,
+        "maxOutputBytes": policy.max_output_bytes,
+        "maxTimeoutMs": policy.max_timeout,
+    })
+}
+
+fn name(backend: BackendKind) -> &'static str {
+    match backend {
+        BackendKind::File => "file",
+        BackendKind::Postgres => "postgres",
+    }
+}
+
+fn presence(set: bool) -> &'static str {
+    if set { "set" } else { "unset" }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A password may stand in a URL's authority or in its query.
+fn without_user(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        assert_eq!(
+            without_user("http://user:p@ss@collector:4317/v1?key=1"),
+            "http://collector:4317/v1"
+        );
+        assert_eq!(
+            without_user("unix:///var/run/docker.sock"),
+            "unix:///var/run/docker.sock"
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! The settings as the rest of the server takes them: checked, in its own types, secrets hidden from `Debug`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dynamic_mcp_shared::join_token::JoinToken;
+use dynamic_mcp_shared::policy::SandboxPolicy;
+use dynamic_mcp_shared::telemetry::TelemetryConfig;
+use secrecy::SecretString;
+
+use super::Transport;
+use crate::audit::AuditConfig;
+use crate::guard::MemoryGuardConfig;
+use crate::mcp::Profile;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub transport: Transport,
+    pub profile: Profile,
+    pub state_dir: PathBuf,
+    pub shutdown_grace: Duration,
+    pub http: HttpSettings,
+    pub registry: RegistrySettings,
+    pub policy: SandboxPolicy,
+    pub guard: MemoryGuardConfig,
+    pub audit: AuditConfig,
+    /// `None`: an executor within this process.
+    pub fleet: Option<FleetSettings>,
+    pub telemetry: TelemetryConfig,
+    /// What an operator should know, one sentence each; to be logged once there is a logger.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    pub host: String,
+    pub port: u16,
+    pub path: String,
+    pub session_ttl: Duration,
+    pub max_request_bytes: usize,
+    pub allowed_hosts: Vec<String>,
+    pub allowed_origins: Vec<String>,
+    pub max_connections: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct RegistrySettings {
+    pub backend: Backend,
+    pub max_tools: usize,
+    pub read_only: bool,
+    pub admin_token: Option<SecretString>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Backend {
+    File {
+        store: PathBuf,
+    },
+    Postgres {
+        url: SecretString,
+        schema: String,
+        init_max_attempts: u32,
+        init_backoff: Duration,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct FleetSettings {
+    pub bind: SocketAddr,
+    pub join_token: JoinToken,
+}

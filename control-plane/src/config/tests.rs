@@ -1,0 +1,284 @@
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::CommandFactory as _;
+use secrecy::ExposeSecret as _;
+
+use super::*;
+
+const FLEET: [&str; 2] = ["--fleet-bind=127.0.0.1:8789", "--join-token=0123456789abcdef"];
+
+/// With nothing from this process's environment but where its home is.
+fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+    let arguments = ["dynamic-mcp"]
+        .into_iter()
+        .chain(arguments.iter().copied())
+        .map(OsString::from);
+    Cli::read_from(arguments, |_| None)
+}
+
+/// A build without an embedded executor needs a fleet, so every test has one unless it says otherwise.
+fn settings(arguments: &[&str]) -> Result<Settings, ConfigError> {
+    let arguments = [["--state-dir=/state"].as_slice(), &FLEET, arguments].concat();
+    parse(&arguments).unwrap().config.validate()
+}
+
+fn refused(arguments: &[&str]) -> String {
+    settings(arguments).unwrap_err().to_string()
+}
+
+fn misread(arguments: &[&str]) -> String {
+    parse(arguments).unwrap_err().to_string()
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_setting_is_a_flag_and_an_id_named_after_its_variable() {
+    for arg in Cli::command().get_arguments() {
+        let Some(variable) = arg.get_env().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        assert!(arg.get_help().is_some(), "{variable} has no help");
+        if let Some(name) = variable.strip_prefix("MCP_") {
+            let name = name.to_ascii_lowercase();
+            assert_eq!(arg.get_long(), Some(name.replace('_', "-").as_str()));
+            assert_eq!(arg.get_id().as_str(), name, "{variable}");
+        }
+    }
+}
+
+#[test]
+fn every_variable_of_the_contract_is_there() {
+    let contract = "MCP_TRANSPORT MCP_PROFILE MCP_HOST MCP_PORT MCP_PATH MCP_HTTP_SESSION_TTL_SECONDS \
+        MCP_HTTP_MAX_REQUEST_BYTES MCP_DYNAMIC_BACKEND MCP_DYNAMIC_STORE MCP_DYNAMIC_PG_URL MCP_DYNAMIC_PG_SCHEMA \
+        MCP_DYNAMIC_PG_INIT_MAX_ATTEMPTS MCP_DYNAMIC_PG_INIT_BACKOFF_MS MCP_DYNAMIC_MAX_TOOLS MCP_DYNAMIC_READ_ONLY \
+        MCP_REQUIRE_ADMIN_TOKEN MCP_ADMIN_TOKEN MCP_SANDBOX_MAX_DEPENDENCIES MCP_SANDBOX_MAX_OUTPUT_BYTES \
+        MCP_SANDBOX_MAX_TIMEOUT_MS MCP_SANDBOX_ALLOWED_IMAGES MCP_SANDBOX_BLOCKED_PACKAGES \
+        MCP_SANDBOX_SESSION_TIMEOUT_SECONDS MCP_SANDBOX_MAX_SESSIONS MCP_TOOL_MAX_CONCURRENCY \
+        MCP_TOOL_MAX_CALLS_PER_WINDOW MCP_TOOL_RATE_WINDOW_MS MCP_AUTH_MODE MCP_AUTH_JWKS_URL MCP_AUTH_ISSUER \
+        MCP_AUTH_AUDIENCE MCP_AUTH_REQUIRED_SCOPES MCP_AUDIT_ENABLED MCP_AUDIT_FILE MCP_AUDIT_MAX_EVENT_BYTES \
+        MCP_AUDIT_MAX_FILE_BYTES MCP_AUDIT_MAX_FILES";
+    let engine = "MCP_EXECUTION_ENGINE MCP_SANDBOX_MEMORY_LIMIT MCP_SANDBOX_CPU_LIMIT";
+    let engine = if cfg!(feature = "embedded-executor") {
+        engine
+    } else {
+        ""
+    };
+    let command = Cli::command();
+    let known: Vec<_> = command
+        .get_arguments()
+        .filter_map(|arg| arg.get_env()?.to_str())
+        .collect();
+    for variable in contract.split_whitespace().chain(engine.split_whitespace()) {
+        assert!(known.contains(&variable), "{variable}");
+    }
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let settings = settings(&[]).unwrap();
+    assert_eq!(settings.transport, Transport::Stdio);
+    assert_eq!(
+        (settings.http.host.as_str(), settings.http.port),
+        ("127.0.0.1", 8788)
+    );
+    assert_eq!(
+        (settings.http.path.as_str(), settings.http.max_request_bytes),
+        ("/mcp", 1_048_576)
+    );
+    assert_eq!(settings.http.session_ttl, Duration::from_secs(1_800));
+    assert!(
+        matches!(&settings.registry.backend, Backend::File { store } if store == Path::new("/state/tools.sqlite"))
+    );
+    assert_eq!(
+        (settings.registry.max_tools, settings.registry.read_only),
+        (256, false)
+    );
+    assert_eq!(settings.guard.limits.max_concurrency, 8);
+    assert_eq!(
+        (
+            settings.guard.limits.max_calls_per_window,
+            settings.guard.limits.window_ms
+        ),
+        (300, 60_000)
+    );
+    assert!(settings.audit.enabled);
+    assert_eq!(settings.audit.file, Path::new("/state/audit.jsonl"));
+    assert_eq!(
+        (settings.audit.max_event_bytes, settings.audit.max_file_bytes),
+        (20_000, 10_000_000)
+    );
+    assert_eq!(
+        (settings.audit.max_files, settings.shutdown_grace),
+        (5, Duration::from_secs(30))
+    );
+    assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_by_its_name() {
+    for (argument, variable) in [
+        ("--auth-mode=jwt", "MCP_AUTH_MODE"),
+        ("--auth-issuer=x", "MCP_AUTH_ISSUER"),
+        ("--redis-url=redis://:hunter2@x", "MCP_REDIS_URL"),
+        ("--sandbox-max-sessions=20", "MCP_SANDBOX_MAX_SESSIONS"),
+        (
+            "--sandbox-session-timeout-seconds=20",
+            "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS",
+        ),
+    ] {
+        let message = refused(&[argument]);
+        assert!(
+            message.starts_with(variable) && message.contains("not available"),
+            "{message}"
+        );
+        assert!(!message.contains("hunter2"));
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    for (arguments, variable) in [
+        (["--dynamic-backend=postgres"].as_slice(), "MCP_DYNAMIC_BACKEND"),
+        (
+            &["--dynamic-pg-url=postgres://hunter2@db/x"],
+            "MCP_DYNAMIC_PG_URL",
+        ),
+        (
+            &["--dynamic-backend=postgres", "--dynamic-pg-url=hunter2"],
+            "MCP_DYNAMIC_PG_URL",
+        ),
+        (
+            &[
+                "--dynamic-backend=postgres",
+                "--dynamic-pg-url=postgres://hunter2@db/x",
+                "--dynamic-store=x",
+            ],
+            "MCP_DYNAMIC_STORE",
+        ),
+        (&["--require-admin-token"], "MCP_REQUIRE_ADMIN_TOKEN"),
+        (&["--port=80"], "MCP_PORT"),
+        (&["--dynamic-pg-schema=x"], "MCP_DYNAMIC_PG_SCHEMA"),
+        (
+            &["--audit-enabled=no", "--audit-max-files=3"],
+            "MCP_AUDIT_MAX_FILES",
+        ),
+        (
+            &["--audit-max-event-bytes=20000", "--audit-max-file-bytes=10000"],
+            "MCP_AUDIT_MAX_EVENT_BYTES",
+        ),
+    ] {
+        let message = refused(arguments);
+        assert!(message.starts_with(&format!("{variable} (--")), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+#[test]
+fn executors_need_a_join_token_to_join_with() {
+    let refused = |arguments: &[&str]| {
+        parse(arguments)
+            .unwrap()
+            .config
+            .validate()
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(refused(&["--fleet-bind=127.0.0.1:1"]).starts_with("MCP_JOIN_TOKEN "));
+    assert!(refused(&["--fleet-bind=127.0.0.1:1", "--join-token=short"]).contains("at least 16"));
+    assert!(refused(&["--join-token=0123456789abcdef"]).contains("without MCP_FLEET_BIND"));
+}
+
+#[test]
+fn a_wrong_value_is_answered_with_the_variable_the_flag_and_what_is_allowed() {
+    let message = misread(&["--http-max-request-bytes=99999999"]);
+    assert!(
+        message.contains("MCP_HTTP_MAX_REQUEST_BYTES (--http-max-request-bytes)"),
+        "{message}"
+    );
+    assert!(
+        message.contains("16777216") && message.contains("\"99999999\""),
+        "{message}"
+    );
+    let message = misread(&["--transport=carrier-pigeon"]);
+    assert!(
+        message.contains("MCP_TRANSPORT (--transport): allowed is one of stdio, http"),
+        "{message}"
+    );
+    let message = misread(&["--dynamic-read-only=maybe"]);
+    assert!(
+        message.contains("MCP_DYNAMIC_READ_ONLY") && message.contains("yes, no, on, off"),
+        "{message}"
+    );
+}
+
+#[test]
+fn yes_and_no_are_written_in_many_ways() {
+    for (text, meant) in [
+        ("1", true),
+        ("YES", true),
+        ("on", true),
+        ("False", false),
+        ("0", false),
+        ("off", false),
+    ] {
+        let settings = settings(&[&format!("--dynamic-read-only={text}")]).unwrap();
+        assert_eq!(settings.registry.read_only, meant, "{text}");
+    }
+    assert!(settings(&["--dynamic-read-only"]).unwrap().registry.read_only);
+}
+
+#[test]
+fn a_secret_is_read_from_its_file_without_the_line_break() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    let flag = format!("--admin-token-file={}", file.display());
+    let token = settings(&[&flag]).unwrap().registry.admin_token.unwrap();
+    assert_eq!(token.expose_secret(), "hunter2");
+
+    std::fs::write(&file, "\n").unwrap();
+    assert!(refused(&[&flag]).starts_with("MCP_ADMIN_TOKEN_FILE"));
+    assert!(refused(&["--admin-token-file=/nowhere"]).contains("/nowhere"));
+    assert!(misread(&["--admin-token=x", &flag]).contains("cannot be used with"));
+}
+
+#[test]
+fn no_secret_shows_in_debug_or_in_the_runtime_configuration() {
+    let arguments = [
+        "--admin-token=hunter2",
+        "--dynamic-backend=postgres",
+        "--dynamic-pg-url=postgres://u:hunter2@db/x",
+        "--otel-exporter-otlp-endpoint=http://u:hunter2@collector:4317",
+    ];
+    let cli = parse(&[&FLEET, arguments.as_slice()].concat()).unwrap();
+    assert!(!format!("{:?}", cli.config.registry).contains("hunter2"));
+    let settings = settings(&arguments).unwrap();
+    assert!(!format!("{:?}", settings.registry).contains("hunter2"));
+    let report = runtime_config(&settings);
+    assert!(!report.to_string().contains("hunter2"), "{report}");
+    assert_eq!(
+        (&report["auth"]["adminToken"], &report["dynamic"]["pgUrl"]),
+        (&"set".into(), &"set".into())
+    );
+}
+
+#[test]
+fn a_server_that_others_can_reach_says_so() {
+    let settings = settings(&["--transport=http", "--host=0.0.0.0"]).unwrap();
+    assert!(
+        settings.warnings[0].contains("reachable from other machines"),
+        "{:?}",
+        settings.warnings
+    );
+    assert!(
+        settings.warnings[1].contains("MCP_HTTP_ALLOWED_HOSTS"),
+        "{:?}",
+        settings.warnings
+    );
+}

@@ -1,0 +1,339 @@
+//! From what was typed to what is meant.
+
+use std::env;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dynamic_mcp_shared::join_token::JoinToken;
+use dynamic_mcp_shared::telemetry::TelemetryConfig;
+use secrecy::ExposeSecret as _;
+
+use super::cli::{self, Config};
+use super::secret::read_secret;
+use super::settings::{Backend, FleetSettings, HttpSettings, RegistrySettings, Settings};
+use super::sources::Given;
+use super::{BackendKind, ConfigError, Transport, fault};
+use crate::audit::AuditConfig;
+use crate::guard::{GuardLimits, MemoryGuardConfig};
+
+const HTTP_ONLY: [&str; 8] = [
+    "MCP_HOST",
+    "MCP_PORT",
+    "MCP_PATH",
+    "MCP_HTTP_SESSION_TTL_SECONDS",
+    "MCP_HTTP_MAX_REQUEST_BYTES",
+    "MCP_HTTP_ALLOWED_HOSTS",
+    "MCP_HTTP_ALLOWED_ORIGINS",
+    "MCP_HTTP_MAX_CONNECTIONS",
+];
+const POSTGRES_ONLY: [&str; 3] = [
+    "MCP_DYNAMIC_PG_SCHEMA",
+    "MCP_DYNAMIC_PG_INIT_MAX_ATTEMPTS",
+    "MCP_DYNAMIC_PG_INIT_BACKOFF_MS",
+];
+const FLEET_ONLY: [&str; 2] = ["MCP_JOIN_TOKEN", "MCP_JOIN_TOKEN_FILE"];
+const AUDIT_ONLY: [&str; 4] = [
+    "MCP_AUDIT_FILE",
+    "MCP_AUDIT_MAX_EVENT_BYTES",
+    "MCP_AUDIT_MAX_FILE_BYTES",
+    "MCP_AUDIT_MAX_FILES",
+];
+
+impl Config {
+    /// # Errors
+    /// The first setting that is not available, unusable, or contradicts another one.
+    pub fn validate(&self) -> Result<Settings, ConfigError> {
+        self.refuse_what_comes_later()?;
+        let mut warnings = self.unused()?;
+        let state_dir = self.state_dir()?;
+        let registry = self.registry(&state_dir)?;
+        if self.server.transport == Transport::Http {
+            warnings.extend(self.exposure(registry.admin_token.is_some()));
+        }
+        let fleet = self.fleet()?;
+        if let Some(fleet) = &fleet
+            && !fleet.bind.ip().is_loopback()
+        {
+            warnings.push(format!(
+                "MCP_FLEET_BIND {} is reachable from other machines, and what executors and this server say to each \
+                 other is not encrypted: use a network that you trust",
+                fleet.bind
+            ));
+        }
+        Ok(Settings {
+            transport: self.server.transport,
+            profile: self.server.profile,
+            shutdown_grace: Duration::from_secs(self.server.shutdown_grace_seconds.into()),
+            http: self.http(),
+            registry,
+            policy: self.policy.clone(),
+            guard: self.guard(),
+            audit: self.audit(&state_dir)?,
+            fleet,
+            telemetry: self.telemetry(),
+            state_dir,
+            warnings,
+        })
+    }
+
+    fn refuse_what_comes_later(&self) -> Result<(), ConfigError> {
+        let later = &self.later;
+        if later.auth_mode != "none" {
+            let problem = match later.auth_mode.as_str() {
+                "jwt" => "jwt is not available in this version; only none is".to_owned(),
+                other => format!("allowed is none; got {other:?}"),
+            };
+            return Err(fault("MCP_AUTH_MODE", problem));
+        }
+        let settings = [
+            ("MCP_AUTH_JWKS_URL", later.auth_jwks_url.is_some()),
+            ("MCP_AUTH_ISSUER", later.auth_issuer.is_some()),
+            ("MCP_AUTH_AUDIENCE", later.auth_audience.is_some()),
+            ("MCP_AUTH_REQUIRED_SCOPES", later.auth_required_scopes.is_some()),
+            ("MCP_REDIS_URL", later.redis_url.is_some()),
+            ("MCP_GUARD_ON_LOSS", later.guard_on_loss.is_some()),
+            (
+                "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS",
+                later.sandbox_session_timeout_seconds.is_some(),
+            ),
+            ("MCP_SANDBOX_MAX_SESSIONS", later.sandbox_max_sessions.is_some()),
+        ];
+        match settings.into_iter().find(|(_, set)| *set) {
+            Some((setting, _)) => Err(fault(setting, "is not available in this version; leave it unset")),
+            None => Ok(()),
+        }
+    }
+
+    /// A flag without effect was typed for this very start, so it is an error. A variable may stand in an environment
+    /// that other processes share, so it is a warning.
+    fn unused(&self) -> Result<Vec<String>, ConfigError> {
+        let with_fleet = self.fleet.fleet_bind.is_some();
+        let engine = if with_fleet {
+            cli::engine_variables()
+        } else {
+            Vec::new()
+        };
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let without_effect: [(bool, Vec<String>, &str); 5] = [
+            (
+                self.server.transport == Transport::Stdio,
+                names(&HTTP_ONLY),
+                "with MCP_TRANSPORT=stdio",
+            ),
+            (
+                self.registry.dynamic_backend == BackendKind::File,
+                names(&POSTGRES_ONLY),
+                "with MCP_DYNAMIC_BACKEND=file",
+            ),
+            (!with_fleet, names(&FLEET_ONLY), "without MCP_FLEET_BIND"),
+            (
+                !self.audit.audit_enabled,
+                names(&AUDIT_ONLY),
+                "with MCP_AUDIT_ENABLED=false",
+            ),
+            (
+                with_fleet,
+                engine,
+                "with MCP_FLEET_BIND: it is a setting of the executors that join",
+            ),
+        ];
+        let mut warnings = Vec::new();
+        for (_, variables, why) in without_effect.into_iter().filter(|(applies, ..)| *applies) {
+            for variable in variables {
+                match self.sources.of_variable(&variable) {
+                    None => {}
+                    Some(Given::AsFlag) => return Err(fault(variable, format!("has no effect {why}"))),
+                    Some(Given::AsVariable) => warnings.push(format!("{variable} has no effect {why}")),
+                }
+            }
+        }
+        Ok(warnings)
+    }
+
+    fn state_dir(&self) -> Result<PathBuf, ConfigError> {
+        let directory = |name: &str| {
+            env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        self.server
+            .state_dir
+            .clone()
+            .or_else(|| Some(directory("XDG_STATE_HOME")?.join("dynamic-mcp")))
+            .or_else(|| Some(directory("HOME")?.join(".local/state/dynamic-mcp")))
+            .ok_or_else(|| {
+                fault(
+                    "MCP_STATE_DIR",
+                    "is needed because neither XDG_STATE_HOME nor HOME is set",
+                )
+            })
+    }
+
+    fn http(&self) -> HttpSettings {
+        let http = &self.http;
+        HttpSettings {
+            host: http.host.clone(),
+            port: http.port,
+            path: http.path.clone(),
+            session_ttl: Duration::from_secs(http.http_session_ttl_seconds.into()),
+            max_request_bytes: http.http_max_request_bytes as usize,
+            allowed_hosts: http.http_allowed_hosts.clone(),
+            allowed_origins: http.http_allowed_origins.clone(),
+            max_connections: http.http_max_connections as usize,
+        }
+    }
+
+    /// What a server that other machines can reach lets them do.
+    fn exposure(&self, has_admin_token: bool) -> Vec<String> {
+        let http = &self.http;
+        let address = http.host.parse::<IpAddr>().ok();
+        if http.host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
+            return Vec::new();
+        }
+        let what = if has_admin_token {
+            "call tools and run code"
+        } else {
+            "make tools, call them and run code"
+        };
+        let mut warnings = vec![format!(
+            "MCP_HOST {} is reachable from other machines, and without authentication everybody there can {what}",
+            http.host
+        )];
+        if address.is_some_and(|address| address.is_unspecified()) && http.http_allowed_hosts.is_empty() {
+            warnings.push(
+                "only requests to a loopback name are answered until MCP_HTTP_ALLOWED_HOSTS names those under which \
+                 clients reach this server"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+
+    fn registry(&self, state_dir: &Path) -> Result<RegistrySettings, ConfigError> {
+        let args = &self.registry;
+        let admin_token = read_secret(
+            args.admin_token.as_ref(),
+            args.admin_token_file.as_deref(),
+            "MCP_ADMIN_TOKEN_FILE",
+        )?;
+        if args.require_admin_token && admin_token.is_none() {
+            let problem = "needs MCP_ADMIN_TOKEN or MCP_ADMIN_TOKEN_FILE, and neither is set";
+            return Err(fault("MCP_REQUIRE_ADMIN_TOKEN", problem));
+        }
+        Ok(RegistrySettings {
+            backend: self.backend(state_dir)?,
+            max_tools: args.dynamic_max_tools as usize,
+            read_only: args.dynamic_read_only,
+            admin_token,
+        })
+    }
+
+    fn backend(&self, state_dir: &Path) -> Result<Backend, ConfigError> {
+        let args = &self.registry;
+        let url = read_secret(
+            args.dynamic_pg_url.as_ref(),
+            args.dynamic_pg_url_file.as_deref(),
+            "MCP_DYNAMIC_PG_URL_FILE",
+        )?;
+        match (args.dynamic_backend, url) {
+            (BackendKind::File, Some(_)) => Err(fault(
+                "MCP_DYNAMIC_PG_URL",
+                "is set, but MCP_DYNAMIC_BACKEND is file; set that to postgres",
+            )),
+            (BackendKind::File, None) => {
+                let store = args
+                    .dynamic_store
+                    .clone()
+                    .unwrap_or_else(|| state_dir.join("tools.sqlite"));
+                Ok(Backend::File { store })
+            }
+            (BackendKind::Postgres, _) if args.dynamic_store.is_some() => Err(fault(
+                "MCP_DYNAMIC_STORE",
+                "is set, but MCP_DYNAMIC_BACKEND is postgres; set that to file",
+            )),
+            (BackendKind::Postgres, None) => {
+                let problem = "needs MCP_DYNAMIC_PG_URL or MCP_DYNAMIC_PG_URL_FILE, and neither is set";
+                Err(fault("MCP_DYNAMIC_BACKEND", problem))
+            }
+            (BackendKind::Postgres, Some(url)) => {
+                let text = url.expose_secret();
+                if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+                    return Err(fault(
+                        "MCP_DYNAMIC_PG_URL",
+                        "must begin with postgres:// or postgresql://",
+                    ));
+                }
+                Ok(Backend::Postgres {
+                    url,
+                    schema: args.dynamic_pg_schema.clone(),
+                    init_max_attempts: args.dynamic_pg_init_max_attempts,
+                    init_backoff: Duration::from_millis(args.dynamic_pg_init_backoff_ms),
+                })
+            }
+        }
+    }
+
+    fn guard(&self) -> MemoryGuardConfig {
+        let args = &self.guard;
+        MemoryGuardConfig {
+            limits: GuardLimits {
+                max_concurrency: args.tool_max_concurrency,
+                max_calls_per_window: args.tool_max_calls_per_window,
+                window_ms: args.tool_rate_window_ms,
+            },
+            queue_wait: Duration::from_millis(args.tool_queue_wait_ms),
+            max_waiting: args.tool_queue_max as usize,
+        }
+    }
+
+    fn audit(&self, state_dir: &Path) -> Result<AuditConfig, ConfigError> {
+        let args = &self.audit;
+        if u64::from(args.audit_max_event_bytes) > args.audit_max_file_bytes {
+            let problem = format!(
+                "{} is above MCP_AUDIT_MAX_FILE_BYTES {}",
+                args.audit_max_event_bytes, args.audit_max_file_bytes
+            );
+            return Err(fault("MCP_AUDIT_MAX_EVENT_BYTES", problem));
+        }
+        Ok(AuditConfig {
+            enabled: args.audit_enabled,
+            file: args
+                .audit_file
+                .clone()
+                .unwrap_or_else(|| state_dir.join("audit.jsonl")),
+            max_event_bytes: args.audit_max_event_bytes as usize,
+            max_file_bytes: args.audit_max_file_bytes,
+            max_files: args.audit_max_files,
+        })
+    }
+
+    fn fleet(&self) -> Result<Option<FleetSettings>, ConfigError> {
+        let args = &self.fleet;
+        let Some(bind) = args.fleet_bind else {
+            if cfg!(feature = "embedded-executor") {
+                return Ok(None);
+            }
+            let problem = "is needed: this build runs no code itself, so executors must be able to join";
+            return Err(fault("MCP_FLEET_BIND", problem));
+        };
+        let token = read_secret(
+            args.join_token.as_ref(),
+            args.join_token_file.as_deref(),
+            "MCP_JOIN_TOKEN_FILE",
+        )?;
+        let problem = "or MCP_JOIN_TOKEN_FILE is needed with MCP_FLEET_BIND: executors join with it";
+        let token = token.ok_or_else(|| fault("MCP_JOIN_TOKEN", problem))?;
+        let join_token = JoinToken::new(token).map_err(|error| fault("MCP_JOIN_TOKEN", error.to_string()))?;
+        Ok(Some(FleetSettings { bind, join_token }))
+    }
+
+    fn telemetry(&self) -> TelemetryConfig {
+        TelemetryConfig {
+            service: "dynamic-mcp",
+            filter: self.telemetry.log.clone(),
+            format: self.telemetry.log_format,
+            otlp_endpoint: self.telemetry.otel_exporter_otlp_endpoint.clone(),
+        }
+    }
+}
