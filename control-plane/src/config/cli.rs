@@ -1,6 +1,7 @@
 //! The command line as a whole, and how it is read.
 
 use std::ffi::{OsStr, OsString};
+use std::num::ParseIntError;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser};
@@ -133,13 +134,23 @@ fn with_variable(error: clap::Error, command: &mut Command) -> clap::Error {
         std::error::Error::source(&error),
         error.get(ContextKind::ValidValue),
     ) {
-        (Some(cause), _) => cause.to_string(),
+        (Some(cause), _) => allowed(cause),
         (None, Some(ContextValue::Strings(values))) => format!("one of {}", values.join(", ")),
-        _ => "another value".to_owned(),
+        _ => return error,
     };
     let variable = variable.to_string_lossy().into_owned();
     command.error(
         error.kind(),
         format!("{variable} (--{flag}): allowed is {allowed}; got {got:?}"),
     )
+}
+
+/// Our own parsers say what is allowed; those of numbers say what is wrong.
+fn allowed(cause: &(dyn std::error::Error + 'static)) -> String {
+    let text = cause.to_string();
+    match text.split_once(" is not in ") {
+        _ if cause.is::<ParseIntError>() => "a whole number".to_owned(),
+        Some((_, range)) => range.to_owned(),
+        None => text,
+    }
 }

@@ -202,7 +202,12 @@ fn a_wrong_value_is_answered_with_the_variable_the_flag_and_what_is_allowed() {
         "{message}"
     );
     assert!(
-        message.contains("16777216") && message.contains("\"99999999\""),
+        message.contains("allowed is 1024..=16777216") && message.contains("\"99999999\""),
+        "{message}"
+    );
+    let message = misread(&["--port=http"]);
+    assert!(
+        message.contains("MCP_PORT (--port): allowed is a whole number; got \"http\""),
         "{message}"
     );
     let message = misread(&["--transport=carrier-pigeon"]);
