@@ -6,6 +6,7 @@ pub mod jobs;
 pub mod catalog;
 pub mod grpc;
 pub mod guard;
+pub mod mcp;
 pub mod metric_names;
 pub mod principal;
 pub mod registry;

@@ -1,0 +1,62 @@
+//! The edge that speaks MCP, both eras of it, over HTTP and stdio. It translates a request, calls one use case and
+//! translates what that says. What a tool may be, who may write one and how a job runs is decided elsewhere.
+
+mod arguments;
+mod builtin;
+mod changes;
+mod completion;
+mod dynamic;
+mod feedback;
+pub mod http;
+mod listen;
+mod listing;
+mod logging;
+mod pages;
+mod prompts;
+mod request;
+mod resources;
+mod result;
+mod server;
+mod session;
+pub mod stdio;
+
+use std::sync::Arc;
+
+use dynamic_mcp_shared::clock::Clock;
+use dynamic_mcp_shared::readiness::Readiness;
+use serde_json::Value;
+use tokio::time::Instant;
+
+pub use self::builtin::NAMES as BUILTIN_NAMES;
+pub use self::server::DynamicMcp;
+use crate::catalog::Catalog;
+use crate::guard::Guard;
+use crate::jobs::Jobs;
+use crate::registry::cache::ToolCache;
+
+pub const SERVICE: &str = "dynamic-mcp";
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the edge calls.
+pub struct McpDeps {
+    pub catalog: Arc<Catalog>,
+    pub cache: Arc<ToolCache>,
+    pub jobs: Arc<Jobs>,
+    pub guard: Arc<dyn Guard>,
+    pub readiness: Readiness,
+    /// The configuration without its secrets, as `system.runtime_config` shows it.
+    pub runtime_config: Value,
+    pub profile: Profile,
+    /// When the process started.
+    pub started: Instant,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How much of the server shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Profile {
+    #[default]
+    Enterprise,
+    /// Without the tools about the server itself, the resources and the prompt.
+    Mvp,
+}

@@ -1,0 +1,176 @@
+//! The tools that the server brings itself: what `tools/list` says of them, and the call of each. The list is built once.
+
+mod catalog;
+mod dev;
+mod ephemeral;
+mod schemas;
+mod system;
+
+use std::sync::LazyLock;
+
+use rmcp::model::{CallToolResult, JsonObject, Tool};
+use serde_json::Value;
+
+use self::catalog::CatalogTool;
+use super::feedback::Feedback;
+use super::{McpDeps, Profile, result};
+use crate::principal::Caller;
+
+/// Their names, sorted: no tool of the registry may have one, whatever the profile shows.
+pub const NAMES: [&str; 13] = [
+    "dev.echo",
+    "dynamic.tool.call",
+    "dynamic.tool.create",
+    "dynamic.tool.delete",
+    "dynamic.tool.enable",
+    "dynamic.tool.get",
+    "dynamic.tool.list",
+    "dynamic.tool.update",
+    "run_js_ephemeral",
+    "system.guard_metrics",
+    "system.health",
+    "system.runtime_config",
+    "time.now",
+];
+
+pub(super) struct Builtin {
+    pub(super) tool: Tool,
+    call: Call,
+    in_mvp: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Health,
+    GuardMetrics,
+    RuntimeConfig,
+    Catalog(CatalogTool),
+    CallTool,
+    RunEphemeral,
+    Echo,
+    TimeNow,
+}
+
+/// One call of a built-in tool.
+pub(super) struct Invocation<'a> {
+    pub(super) deps: &'a McpDeps,
+    pub(super) caller: &'a Caller,
+    pub(super) arguments: Option<JsonObject>,
+    pub(super) feedback: Feedback,
+}
+
+static ALL: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
+    let mut all: Vec<Builtin> = [
+        system::tools(),
+        catalog::tools(),
+        ephemeral::tools(),
+        dev::tools(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    all.sort_by(|one, other| one.tool.name.cmp(&other.tool.name));
+    all
+});
+
+/// What `system.guard_metrics` and the resource of the same content show.
+pub(super) async fn guard_metrics(deps: &McpDeps, caller: &Caller) -> Value {
+    system::metrics(deps, caller).await
+}
+
+/// Those that a profile shows, by name.
+pub(super) fn shown(profile: Profile) -> impl Iterator<Item = &'static Builtin> {
+    ALL.iter()
+        .filter(move |builtin| builtin.in_mvp || profile == Profile::Enterprise)
+}
+
+pub(super) fn find(profile: Profile, name: &str) -> Option<&'static Builtin> {
+    let index = ALL
+        .binary_search_by(|builtin| builtin.tool.name.as_ref().cmp(name))
+        .ok()?;
+    ALL.get(index)
+        .filter(|builtin| builtin.in_mvp || profile == Profile::Enterprise)
+}
+
+impl Builtin {
+    fn new(tool: Tool, call: Call) -> Self {
+        Self {
+            tool,
+            call,
+            in_mvp: true,
+        }
+    }
+
+    fn hidden_in_mvp(mut self) -> Self {
+        self.in_mvp = false;
+        self
+    }
+
+    pub(super) async fn call(&self, invocation: Invocation<'_>) -> CallToolResult {
+        let answer = match self.call {
+            Call::Health => system::health(invocation),
+            Call::GuardMetrics => system::guard_metrics(invocation).await,
+            Call::RuntimeConfig => system::runtime_config(invocation),
+            Call::Catalog(tool) => catalog::call(tool, invocation).await,
+            Call::CallTool => Box::pin(super::dynamic::call_by_name(invocation)).await,
+            Call::RunEphemeral => Box::pin(ephemeral::call(invocation)).await,
+            Call::Echo => dev::echo(invocation),
+            Call::TimeNow => dev::time_now(invocation),
+        };
+        let has_output_schema = self.tool.output_schema.is_some();
+        answer.unwrap_or_else(|wrong| result::invalid_arguments(&wrong, has_output_schema))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn names(profile: Profile) -> Vec<&'static str> {
+        shown(profile).map(|builtin| builtin.tool.name.as_ref()).collect()
+    }
+
+    #[test]
+    fn the_reserved_names_are_those_of_the_tools() {
+        assert_eq!(names(Profile::Enterprise), NAMES);
+    }
+
+    #[test]
+    fn the_mvp_profile_hides_what_is_about_the_server_itself() {
+        let shown: HashSet<_> = names(Profile::Mvp).into_iter().collect();
+        let hidden: HashSet<_> = NAMES.into_iter().filter(|name| !shown.contains(name)).collect();
+        let expected = [
+            "system.guard_metrics",
+            "system.runtime_config",
+            "dev.echo",
+            "time.now",
+        ];
+        assert_eq!(hidden, HashSet::from(expected));
+        assert!(find(Profile::Mvp, "dev.echo").is_none());
+        assert!(find(Profile::Enterprise, "dev.echo").is_some());
+        assert!(find(Profile::Enterprise, "no.such").is_none());
+    }
+
+    #[test]
+    fn every_tool_is_described_and_takes_nothing_that_its_schema_does_not_name() {
+        for builtin in shown(Profile::Enterprise) {
+            let tool = &builtin.tool;
+            assert!(
+                tool.description.as_ref().is_some_and(|text| text.len() > 30),
+                "{}",
+                tool.name
+            );
+            assert!(
+                tool.title.is_some() && tool.annotations.is_some(),
+                "{}",
+                tool.name
+            );
+            assert_eq!(tool.input_schema["type"], "object", "{}", tool.name);
+            assert_eq!(tool.input_schema["additionalProperties"], false, "{}", tool.name);
+            let schema = serde_json::Value::Object(tool.input_schema.as_ref().clone());
+            jsonschema::draft202012::meta::validate(&schema).expect("a JSON Schema");
+        }
+    }
+}

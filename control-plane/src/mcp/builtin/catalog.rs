@@ -1,0 +1,196 @@
+//! `dynamic.tool.*`: tools that make, change and show tools. The work is the catalog's.
+
+mod about;
+mod view;
+
+use std::sync::Arc;
+
+use dynamic_mcp_shared::job::{Dependency, Isolation};
+use rmcp::model::CallToolResult;
+use serde_json::json;
+
+pub(super) use self::about::tools;
+use self::view::{view, view_all};
+use super::Invocation;
+use super::ephemeral::DEPENDENCIES;
+use crate::catalog::{CatalogError, ToolDraft, ToolPatch};
+use crate::mcp::arguments::{Arguments, BadArgument};
+use crate::mcp::{McpDeps, result};
+use crate::principal::Caller;
+use crate::registry::cache::Tool;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CatalogTool {
+    Create,
+    Update,
+    Enable,
+    Delete,
+    Get,
+    List,
+}
+
+/// The fields of `tool`, and those of `patch` but the first.
+const TOOL_FIELDS: &[&str] = &[
+    "name",
+    "title",
+    "description",
+    "code",
+    "image",
+    "timeoutMs",
+    "dependencies",
+    "enabled",
+    "isolation",
+    "inputSchema",
+    "outputSchema",
+];
+const PATCH_FIELDS: &[&str] = TOOL_FIELDS.split_at(1).1;
+const MILLISECONDS: &str = "a whole number of milliseconds";
+const ISOLATIONS: &str = "\"call\" or \"tool\"";
+
+pub(super) async fn call(
+    tool: CatalogTool,
+    invocation: Invocation<'_>,
+) -> Result<CallToolResult, BadArgument> {
+    let Invocation {
+        deps,
+        caller,
+        arguments,
+        ..
+    } = invocation;
+    let answer = match tool {
+        CatalogTool::Create => {
+            create(deps, caller, Arguments::new(arguments, &["adminToken", "tool"])?).await?
+        }
+        CatalogTool::Update => {
+            let allowed = &["adminToken", "name", "patch", "expectedRevision"];
+            update(deps, caller, Arguments::new(arguments, allowed)?).await?
+        }
+        CatalogTool::Enable => {
+            let allowed = &["adminToken", "name", "enabled", "expectedRevision"];
+            enable(deps, caller, Arguments::new(arguments, allowed)?).await?
+        }
+        CatalogTool::Delete => {
+            let allowed = &["adminToken", "name", "expectedRevision"];
+            delete(deps, caller, Arguments::new(arguments, allowed)?).await?
+        }
+        CatalogTool::Get => get(deps, caller, Arguments::new(arguments, &["adminToken", "name"])?).await?,
+        CatalogTool::List => {
+            list(
+                deps,
+                caller,
+                Arguments::new(arguments, &["adminToken", "includeCode"])?,
+            )
+            .await?
+        }
+    };
+    Ok(answer.unwrap_or_else(|error| result::catalog_refused(&error)))
+}
+
+type Answer = Result<Result<CallToolResult, CatalogError>, BadArgument>;
+
+async fn create(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
+    let token = arguments.secret("adminToken")?;
+    let draft = draft(arguments.object("tool", "tool.", TOOL_FIELDS)?)?;
+    let created = deps.catalog.create(caller, token.as_deref(), draft).await;
+    Ok(created.map(|tool| written("Created", &tool)))
+}
+
+async fn update(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
+    let token = arguments.secret("adminToken")?;
+    let name = arguments.string("name")?;
+    let expected = expected_revision(&mut arguments)?;
+    let patch = patch(arguments.object("patch", "patch.", PATCH_FIELDS)?)?;
+    let updated = deps
+        .catalog
+        .update(caller, token.as_deref(), &name, patch, expected)
+        .await;
+    Ok(updated.map(|tool| written("Updated", &tool)))
+}
+
+async fn enable(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
+    let token = arguments.secret("adminToken")?;
+    let name = arguments.string("name")?;
+    let enabled = arguments.boolean("enabled")?;
+    let expected = expected_revision(&mut arguments)?;
+    let changed = deps
+        .catalog
+        .set_enabled(caller, token.as_deref(), &name, enabled, expected)
+        .await;
+    let done = if enabled { "Enabled" } else { "Disabled" };
+    Ok(changed.map(|tool| written(done, &tool)))
+}
+
+async fn delete(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
+    let token = arguments.secret("adminToken")?;
+    let name = arguments.string("name")?;
+    let expected = expected_revision(&mut arguments)?;
+    let deleted = deps
+        .catalog
+        .delete(caller, token.as_deref(), &name, expected)
+        .await;
+    Ok(deleted.map(|record| {
+        let (name, revision) = (&record.spec.name, record.revision);
+        let structured = json!({"ok": true, "deleted": {"name": name, "revision": revision}});
+        result::said(
+            format!("Deleted the tool {name}, which was at revision {revision}."),
+            structured,
+        )
+    }))
+}
+
+async fn get(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
+    let token = arguments.secret("adminToken")?;
+    let name = arguments.string("name")?;
+    let got = deps.catalog.get(caller, token.as_deref(), &name).await;
+    Ok(got.map(|tool| result::shown(json!({"tool": view(&tool.record, true)}))))
+}
+
+async fn list(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
+    let token = arguments.secret("adminToken")?;
+    let with_code = arguments.optional_boolean("includeCode")?.unwrap_or(false);
+    let listed = deps.catalog.list(caller, token.as_deref()).await;
+    Ok(listed.map(|tools| result::shown(json!({"tools": view_all(&tools, with_code)}))))
+}
+
+fn written(done: &str, tool: &Arc<Tool>) -> CallToolResult {
+    let (name, revision) = (&tool.record.spec.name, tool.record.revision);
+    let text = format!("{done} the tool {name}, now at revision {revision}.");
+    result::said(text, json!({"tool": view(&tool.record, false)}))
+}
+
+fn draft(mut tool: Arguments) -> Result<ToolDraft, BadArgument> {
+    Ok(ToolDraft {
+        name: tool.string("name")?,
+        title: tool.optional_string("title")?,
+        description: tool.string("description")?,
+        code: tool.string("code")?,
+        image: tool.optional_string("image")?,
+        timeout_ms: tool.optional_integer("timeoutMs", 0, MILLISECONDS)?,
+        dependencies: tool
+            .optional::<Vec<Dependency>>("dependencies", DEPENDENCIES)?
+            .unwrap_or_default(),
+        enabled: tool.optional_boolean("enabled")?,
+        isolation: tool.optional::<Isolation>("isolation", ISOLATIONS)?,
+        input_schema: tool.clearable_value("inputSchema").flatten(),
+        output_schema: tool.clearable_value("outputSchema").flatten(),
+    })
+}
+
+fn patch(mut patch: Arguments) -> Result<ToolPatch, BadArgument> {
+    Ok(ToolPatch {
+        title: patch.clearable_string("title")?,
+        description: patch.optional_string("description")?,
+        code: patch.optional_string("code")?,
+        image: patch.optional_string("image")?,
+        timeout_ms: patch.optional_integer("timeoutMs", 0, MILLISECONDS)?,
+        dependencies: patch.optional::<Vec<Dependency>>("dependencies", DEPENDENCIES)?,
+        enabled: patch.optional_boolean("enabled")?,
+        isolation: patch.optional::<Isolation>("isolation", ISOLATIONS)?,
+        input_schema: patch.clearable_value("inputSchema"),
+        output_schema: patch.clearable_value("outputSchema"),
+    })
+}
+
+fn expected_revision(arguments: &mut Arguments) -> Result<Option<u64>, BadArgument> {
+    arguments.optional_integer("expectedRevision", 1, "a whole number from 1")
+}

@@ -1,0 +1,220 @@
+//! What `tools/list` says of `dynamic.tool.*`.
+
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use serde_json::{Value, json};
+
+use super::super::{Builtin, Call, schemas};
+use super::CatalogTool;
+
+const CREATE: &str = "Creates a tool out of JavaScript. From then on tools/list shows it under its name to every client of \
+this tenant, and each call of it runs in a sandbox.
+
+`code` is the body of `async function run(args, ctx)`, run by Node.js as a module: read `args`, use `await`, and return \
+any JSON value. Throw an Error to fail; its message is what the caller reads. Import Node.js modules and the packages in \
+`dependencies` with `await import('node:crypto')`. `ctx.progress(done, total?, message?)` tells a waiting caller how far \
+it is. A call has no network and sees no files of the host; it may write under /workspace and /tmp. What it prints is \
+returned beside the result.
+
+Without `inputSchema` the tool is called as {\"args\": {...}}. With one, clients pass the arguments as the schema says, and \
+they are checked before the code runs. With `outputSchema`, what it returns is checked too.
+
+Example: {\"tool\": {\"name\": \"text.upper\", \"description\": \"Puts a text in capitals\", \"code\": \"return { upper: \
+args.text.toUpperCase() };\", \"inputSchema\": {\"type\": \"object\", \"properties\": {\"text\": {\"type\": \"string\"}}, \
+\"required\": [\"text\"], \"additionalProperties\": false}}}
+
+Answers with {tool: {name, revision, …}} without the code. Clients that do not notice new tools can run it with \
+dynamic.tool.call.";
+
+const UPDATE: &str = "Changes a tool: `patch` names the fields to change, the others stay as they are; null takes away \
+title, inputSchema or outputSchema. Each write makes a new revision, and calls that begin later run it. Pass \
+expectedRevision to be sure that nobody wrote in between. Answers with {tool: {…}} without the code.";
+
+const DELETE: &str = "Deletes a tool. Calls of it that already run are not interrupted. A tool made later under the same name \
+goes on counting revisions.";
+
+const ENABLE: &str = "Switches a tool on or off. A tool that is off is kept, but leaves tools/list and can't be called. \
+Answers with {tool: {…}}.";
+
+const GET: &str =
+    "One tool in full, with its code, schemas, revision and times: {tool: {…}}. Disabled tools too.";
+
+const LIST: &str = "All tools that were made with dynamic.tool.create, disabled ones too: {tools: [{…}]}. With includeCode \
+their code as well.";
+
+const CALL: &str = "Runs a tool by its name, for clients whose list of tools is not up to date. `args` is what its \
+run(args) gets; it is checked against the tool's inputSchema, if there is one. The answer is that of the tool: \
+structuredContent is {ok, result, durationMs, outcome, revision, …}.";
+
+pub(in crate::mcp::builtin) fn tools() -> Vec<Builtin> {
+    let mut tools = writers();
+    tools.extend(readers());
+    tools.push(caller());
+    tools
+}
+
+fn writers() -> Vec<Builtin> {
+    let mut tool = schemas::tool_parts();
+    tool.insert("name".to_owned(), schemas::name());
+    let create = schemas::object(
+        json!({
+            "adminToken": schemas::admin_token(),
+            "tool": object(tool, &["name", "description", "code"])
+        }),
+        &["tool"],
+    );
+    let update = schemas::object(
+        json!({
+            "adminToken": schemas::admin_token(),
+            "name": schemas::name(),
+            "patch": patch(),
+            "expectedRevision": schemas::expected_revision()
+        }),
+        &["name", "patch"],
+    );
+    let delete = schemas::object(
+        json!({
+            "adminToken": schemas::admin_token(),
+            "name": schemas::name(),
+            "expectedRevision": schemas::expected_revision()
+        }),
+        &["name"],
+    );
+    let enable = schemas::object(
+        json!({
+            "adminToken": schemas::admin_token(),
+            "name": schemas::name(),
+            "enabled": {"type": "boolean", "description": "true: on, false: off."},
+            "expectedRevision": schemas::expected_revision()
+        }),
+        &["name", "enabled"],
+    );
+    let adds = || {
+        ToolAnnotations::new()
+            .read_only(false)
+            .destructive(false)
+            .open_world(false)
+    };
+    let replaces = || {
+        ToolAnnotations::new()
+            .read_only(false)
+            .destructive(true)
+            .open_world(false)
+    };
+    [
+        (
+            CatalogTool::Create,
+            Tool::new("dynamic.tool.create", CREATE, create),
+            "Create a tool",
+            adds().idempotent(false),
+        ),
+        (
+            CatalogTool::Update,
+            Tool::new("dynamic.tool.update", UPDATE, update),
+            "Update a tool",
+            replaces().idempotent(false),
+        ),
+        (
+            CatalogTool::Delete,
+            Tool::new("dynamic.tool.delete", DELETE, delete),
+            "Delete a tool",
+            replaces().idempotent(true),
+        ),
+        (
+            CatalogTool::Enable,
+            Tool::new("dynamic.tool.enable", ENABLE, enable),
+            "Enable or disable a tool",
+            replaces().idempotent(true),
+        ),
+    ]
+    .into_iter()
+    .map(|(call, tool, title, hints)| builtin(Call::Catalog(call), tool, title, hints))
+    .collect()
+}
+
+fn readers() -> Vec<Builtin> {
+    let get = schemas::object(
+        json!({"adminToken": schemas::admin_token(), "name": schemas::name()}),
+        &["name"],
+    );
+    let list = schemas::object(
+        json!({
+            "adminToken": schemas::admin_token(),
+            "includeCode": {"type": "boolean", "default": false, "description": "With the code of each."}
+        }),
+        &[],
+    );
+    let reads = || {
+        ToolAnnotations::new()
+            .read_only(true)
+            .idempotent(true)
+            .open_world(false)
+    };
+    vec![
+        builtin(
+            Call::Catalog(CatalogTool::Get),
+            Tool::new("dynamic.tool.get", GET, get),
+            "Get a tool",
+            reads(),
+        ),
+        builtin(
+            Call::Catalog(CatalogTool::List),
+            Tool::new("dynamic.tool.list", LIST, list),
+            "List tools",
+            reads(),
+        ),
+    ]
+}
+
+fn caller() -> Builtin {
+    let call = schemas::object(
+        json!({
+            "name": schemas::name(),
+            "args": {"type": "object", "default": {}, "description": "What run() gets as args."}
+        }),
+        &["name"],
+    );
+    let hints = ToolAnnotations::new()
+        .read_only(false)
+        .destructive(false)
+        .idempotent(false)
+        .open_world(false);
+    builtin(
+        Call::CallTool,
+        Tool::new("dynamic.tool.call", CALL, call),
+        "Call a tool by name",
+        hints,
+    )
+}
+
+fn builtin(call: Call, tool: Tool, title: &str, hints: ToolAnnotations) -> Builtin {
+    Builtin::new(tool.with_title(title).with_annotations(hints), call)
+}
+
+/// Everything but the name, none of it required, and `null` for what can be taken away.
+fn patch() -> Value {
+    let mut parts = schemas::tool_parts();
+    for (part, kind) in [
+        ("title", "string"),
+        ("inputSchema", "object"),
+        ("outputSchema", "object"),
+    ] {
+        if let Some(Value::Object(schema)) = parts.get_mut(part) {
+            schema.insert("type".to_owned(), json!([kind, "null"]));
+        }
+    }
+    for schema in parts.values_mut().filter_map(Value::as_object_mut) {
+        // A default would read as what a patch without the field does.
+        schema.remove("default");
+    }
+    let mut patch = object(parts, &[]);
+    patch["minProperties"] = 1.into();
+    patch
+}
+
+fn object(properties: JsonObject, required: &[&str]) -> Value {
+    Value::Object(
+        schemas::object(Value::Object(properties), required)
+            .as_ref()
+            .clone(),
+    )
+}

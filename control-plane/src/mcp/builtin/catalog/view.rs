@@ -1,0 +1,59 @@
+//! A tool as `dynamic.tool.*` shows it.
+
+use chrono::SecondsFormat;
+use rmcp::model::JsonObject;
+use serde_json::{Value, json};
+
+use crate::registry::ToolRecord;
+use crate::registry::cache::ToolSet;
+
+pub(super) fn view(record: &ToolRecord, with_code: bool) -> Value {
+    let spec = &record.spec;
+    let mut view = JsonObject::new();
+    let mut put = |key: &str, value: Value| view.insert(key.to_owned(), value);
+    put("name", spec.name.as_str().into());
+    if let Some(title) = &spec.title {
+        put("title", title.as_str().into());
+    }
+    put("description", spec.description.as_str().into());
+    put("image", spec.image.as_str().into());
+    put("timeoutMs", spec.timeout_ms.as_millis().into());
+    put("dependencies", json!(spec.dependencies));
+    put("enabled", spec.enabled.into());
+    put("isolation", spec.isolation.as_str().into());
+    if let Some(schema) = &spec.input_schema {
+        put("inputSchema", schema.clone());
+    }
+    if let Some(schema) = &spec.output_schema {
+        put("outputSchema", schema.clone());
+    }
+    put("revision", record.revision.into());
+    put("contentHash", record.content_hash.as_str().into());
+    put(
+        "createdAt",
+        record
+            .created_at
+            .to_rfc3339_opts(SecondsFormat::Millis, true)
+            .into(),
+    );
+    put(
+        "updatedAt",
+        record
+            .updated_at
+            .to_rfc3339_opts(SecondsFormat::Millis, true)
+            .into(),
+    );
+    put("codeSizeBytes", spec.code.len().into());
+    if with_code {
+        put("code", spec.code.as_str().into());
+    }
+    Value::Object(view)
+}
+
+pub(super) fn view_all(tools: &ToolSet, with_code: bool) -> Vec<Value> {
+    tools
+        .tools
+        .values()
+        .map(|tool| view(&tool.record, with_code))
+        .collect()
+}

@@ -1,0 +1,128 @@
+//! Streamable HTTP: one endpoint for both eras. What speaks the protocol is rmcp; around it is what it leaves out.
+
+mod errors;
+pub(super) mod in_front;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use dynamic_mcp_shared::lifecycle::Lifecycle;
+use futures::future::BoxFuture;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use tower::Service;
+
+use self::in_front::InFront;
+pub(super) use self::in_front::called_tool;
+use super::session::Sessions;
+use super::{DynamicMcp, McpDeps, request};
+
+/// How long a client may take to send a request's body.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone)]
+pub struct HttpMcpConfig {
+    /// A legacy session in which nothing happens for so long is closed.
+    pub session_ttl: Duration,
+    /// Legacy sessions at once; one more pushes out the one that has been idle the longest.
+    pub max_sessions: usize,
+    /// Of a request's body.
+    pub max_body_bytes: usize,
+    /// How often an open stream without news gets a comment, so that nothing in between takes it for dead.
+    pub stream_keep_alive: Duration,
+}
+
+/// The endpoint, to be mounted where `MCP_PATH` says. Host, Origin and authentication are checked in front of it; who the
+/// caller is comes as `Arc<Principal>` among the request's extensions.
+#[derive(Clone)]
+pub struct McpService {
+    inner: StreamableHttpService<DynamicMcp, Sessions>,
+    sessions: Arc<Sessions>,
+    deps: Arc<McpDeps>,
+    max_body_bytes: usize,
+}
+
+/// Streams end when the lifecycle's hard token is cancelled; those without a running call at the soft one.
+pub fn service(deps: Arc<McpDeps>, config: &HttpMcpConfig, lifecycle: &Lifecycle) -> McpService {
+    let sessions = Sessions::start(config.max_sessions, config.session_ttl, lifecycle);
+    let rmcp_config = StreamableHttpServerConfig::default()
+        .with_json_response(true)
+        .with_max_request_body_bytes(config.max_body_bytes)
+        .with_sse_keep_alive(Some(config.stream_keep_alive))
+        .with_cancellation_token(lifecycle.hard().child_token())
+        // The layer in front has looked at both.
+        .disable_allowed_hosts()
+        .disable_allowed_origins();
+    let factory = {
+        let (deps, lifecycle) = (deps.clone(), lifecycle.clone());
+        move || Ok(DynamicMcp::new(deps.clone(), lifecycle.clone()))
+    };
+    McpService {
+        inner: StreamableHttpService::new(factory, sessions.clone(), rmcp_config),
+        sessions,
+        deps,
+        max_body_bytes: config.max_body_bytes,
+    }
+}
+
+impl Service<Request<Body>> for McpService {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.handle(request).await) })
+    }
+}
+
+impl McpService {
+    async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        let principal = request::principal_of(request.extensions());
+        let (parts, body) = request.into_parts();
+        // To one who did not begin it, a session does not exist.
+        if session_id(&parts.headers).is_some_and(|id| self.sessions.is_foreign(id, &principal)) {
+            return errors::no_such_session();
+        }
+        let body = match collect(body, self.max_body_bytes).await {
+            Ok(body) => body,
+            Err(status) => return errors::refused_body(status, self.max_body_bytes),
+        };
+        let tools = match header(&parts.headers, "mcp-method") {
+            Some("tools/call") => self.deps.cache.tools(&principal.tenant).await.ok(),
+            _ => None,
+        };
+        let request = Request::from_parts(parts, Full::new(body.clone()));
+        let (response, in_front) = InFront::new(principal, tools)
+            .scope(self.inner.handle(request))
+            .await;
+        errors::as_json_rpc(response, &body, in_front.found_full()).await
+    }
+}
+
+fn session_id(headers: &HeaderMap) -> Option<&str> {
+    header(headers, "mcp-session-id")
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+async fn collect(body: Body, max_bytes: usize) -> Result<Bytes, StatusCode> {
+    let collecting = Limited::new(body, max_bytes).collect();
+    match tokio::time::timeout(BODY_DEADLINE, collecting).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    }
+}

@@ -1,0 +1,82 @@
+//! Who sent a request, and the span that it runs in.
+
+use std::sync::{Arc, LazyLock};
+
+use dynamic_mcp_shared::ids::random_uuid;
+use dynamic_mcp_shared::propagation::adopt_from_fields;
+use http::request::Parts;
+use rmcp::RoleServer;
+use rmcp::model::ProtocolVersion;
+use rmcp::service::RequestContext;
+use tracing::Span;
+
+use crate::principal::{Caller, Principal};
+
+/// Over stdio, and over HTTP without auth.
+static ANONYMOUS: LazyLock<Arc<Principal>> = LazyLock::new(|| Arc::new(Principal::anonymous()));
+
+/// Longest `x-request-id` of a client that is taken over.
+const MAX_REQUEST_ID_CHARS: usize = 128;
+
+pub(super) fn caller(cx: &RequestContext<RoleServer>) -> Caller {
+    Caller {
+        principal: principal(cx),
+        request_id: request_id(cx),
+        cancel: cx.ct.clone(),
+    }
+}
+
+pub(super) fn principal(cx: &RequestContext<RoleServer>) -> Arc<Principal> {
+    cx.extensions
+        .get::<Parts>()
+        .map_or_else(|| ANONYMOUS.clone(), |parts| principal_of(&parts.extensions))
+}
+
+/// As the layer in front found it.
+pub(super) fn principal_of(extensions: &http::Extensions) -> Arc<Principal> {
+    extensions.get::<Arc<Principal>>().unwrap_or(&ANONYMOUS).clone()
+}
+
+/// A span for one request, the child of the client's when it sent a trace context.
+pub(super) fn span(method: &'static str, target: &str, cx: &RequestContext<RoleServer>) -> Span {
+    let span = tracing::info_span!("mcp", rpc.method = method, mcp.target = target);
+    adopt_from_fields(&span, cx.meta.get_traceparent(), cx.meta.get_tracestate());
+    span
+}
+
+/// Whether the request belongs to an era before 2026-07-28.
+pub(super) fn is_legacy(cx: &RequestContext<RoleServer>) -> bool {
+    cx.protocol_version()
+        .is_none_or(|version| version.as_str() < ProtocolVersion::V_2026_07_28.as_str())
+}
+
+/// Whether a method exists in an era, whatever its parameters.
+pub(super) fn is_known_method(method: &str, legacy: bool) -> bool {
+    const BOTH: [&str; 8] = [
+        "tools/list",
+        "tools/call",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "prompts/list",
+        "prompts/get",
+        "completion/complete",
+    ];
+    let of_this_era: &[&str] = if legacy {
+        &["initialize", "ping", "logging/setLevel"]
+    } else {
+        &["server/discover", "subscriptions/listen"]
+    };
+    BOTH.contains(&method) || of_this_era.contains(&method)
+}
+
+fn request_id(cx: &RequestContext<RoleServer>) -> String {
+    let header = cx
+        .extensions
+        .get::<Parts>()
+        .and_then(|parts| parts.headers.get("x-request-id"));
+    match header.and_then(|value| value.to_str().ok()) {
+        Some(id) if (1..=MAX_REQUEST_ID_CHARS).contains(&id.len()) => id.to_owned(),
+        _ => random_uuid().to_string(),
+    }
+}

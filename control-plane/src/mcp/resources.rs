@@ -1,0 +1,70 @@
+//! The resources: what the server is, how it is configured, how busy it is. The same as the tools about them say.
+
+use rmcp::ErrorData;
+use rmcp::model::{CacheScope, ListResourcesResult, ReadResourceResult, Resource, ResourceContents};
+use serde_json::{Value, json};
+
+use super::{McpDeps, SERVICE, VERSION, builtin};
+use crate::principal::Caller;
+
+const META: &str = "dynamic://service/meta";
+const RUNTIME_CONFIG: &str = "dynamic://service/runtime-config";
+const GUARD: &str = "dynamic://metrics/guard";
+
+/// How long a list that only a new release changes may be kept.
+pub(super) const FIXED_LIST_TTL_MS: u64 = 3_600_000;
+
+pub(super) fn list() -> ListResourcesResult {
+    let resource = |uri: &str, name: &str, title: &str, description: &str| {
+        Resource::new(uri, name)
+            .with_title(title)
+            .with_description(description)
+            .with_mime_type("application/json")
+    };
+    ListResourcesResult::with_all_items(vec![
+        resource(
+            META,
+            "service-meta",
+            "Service",
+            "Name, version and protocol of this server.",
+        ),
+        resource(
+            RUNTIME_CONFIG,
+            "runtime-config",
+            "Runtime configuration",
+            "The configuration that the server runs with, without any secret.",
+        ),
+        resource(
+            GUARD,
+            "guard-metrics",
+            "Guard metrics",
+            "Executions that run now, the limits on them, and counts by tool.",
+        ),
+    ])
+    .with_ttl_ms(FIXED_LIST_TTL_MS)
+    .with_cache_scope(CacheScope::Private)
+}
+
+pub(super) async fn read(
+    deps: &McpDeps,
+    caller: &Caller,
+    uri: &str,
+) -> Result<ReadResourceResult, ErrorData> {
+    let (contents, ttl_ms) = match uri {
+        META => (meta(), FIXED_LIST_TTL_MS),
+        RUNTIME_CONFIG => (deps.runtime_config.clone(), 0),
+        GUARD => (builtin::guard_metrics(deps, caller).await, 0),
+        _ => {
+            let text = "there is no resource with this URI; resources/list shows which there are";
+            return Err(ErrorData::resource_not_found(text, Some(json!({"uri": uri}))));
+        }
+    };
+    let text = ResourceContents::text(contents.to_string(), uri).with_mime_type("application/json");
+    Ok(ReadResourceResult::new(vec![text])
+        .with_ttl_ms(ttl_ms)
+        .with_cache_scope(CacheScope::Private))
+}
+
+fn meta() -> Value {
+    json!({"name": SERVICE, "version": VERSION, "protocol": "Model Context Protocol"})
+}

@@ -1,0 +1,1 @@
+//! Sessions expire, are bounded and bound, and are held up by nobody.
