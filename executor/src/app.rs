@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::policy::SandboxPolicy;
 use tokio::net::TcpListener;
@@ -13,6 +14,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::cli::{EngineArgs, ExecutionEngine};
 use crate::config::{self, Config};
+use crate::docker::DockerEngine;
 use crate::engine::Engine;
 use crate::fleet::FleetClient;
 use crate::grpc::Deadlines;
@@ -50,7 +52,7 @@ impl App {
         config: &Config,
         lifecycle: &Lifecycle,
     ) -> anyhow::Result<Self> {
-        let node = Arc::new(build_node(&config.engine, &config.policy, lifecycle).await?);
+        let node = Arc::new(build_node(&config.engine, &config.policy, lifecycle)?);
         Self::serve(node, listener, config, lifecycle)
     }
 
@@ -112,55 +114,14 @@ impl App {
     }
 }
 
-async fn build_node(
-    args: &EngineArgs,
-    policy: &SandboxPolicy,
-    lifecycle: &Lifecycle,
-) -> anyhow::Result<Node> {
+fn build_node(args: &EngineArgs, policy: &SandboxPolicy, lifecycle: &Lifecycle) -> anyhow::Result<Node> {
     let docker = config::docker_config(args, policy)?;
     let identity = Arc::new(Identity::claim(&config::state_dir(args))?);
     let engine: Arc<dyn Engine> = match args.engine {
         ExecutionEngine::Auto | ExecutionEngine::Docker => {
-            let _ = (docker, lifecycle);
-            Arc::new(NoEngine)
+            DockerEngine::connect(docker, Arc::clone(&identity), Arc::new(SystemClock), lifecycle)
+                .context("DOCKER_HOST")?
         }
     };
     Ok(Node::new(identity, engine, args.slots, policy.clone()))
-}
-
-/// Stands in until the Docker engine is here.
-struct NoEngine;
-
-#[async_trait::async_trait]
-impl Engine for NoEngine {
-    async fn prepare(
-        &self,
-        _job: dynamic_mcp_shared::job::Job,
-    ) -> Result<Box<dyn crate::engine::PreparedJob>, dynamic_mcp_shared::job::Rejection> {
-        Err(dynamic_mcp_shared::job::Rejection {
-            reason: dynamic_mcp_shared::job::RejectReason::Engine,
-            message: "there is no engine".to_owned(),
-        })
-    }
-
-    async fn resolve_dependencies(
-        &self,
-        _tenant: &dynamic_mcp_shared::ids::TenantId,
-        _image: &str,
-        _dependencies: &[dynamic_mcp_shared::job::Dependency],
-    ) -> Result<bytes::Bytes, crate::engine::ResolveError> {
-        Err(crate::engine::ResolveError::Unavailable(
-            "there is no engine".to_owned(),
-        ))
-    }
-
-    fn status(&self) -> crate::engine::EngineStatus {
-        crate::engine::EngineStatus {
-            unavailable: Some("there is no engine".to_owned()),
-            runtime: String::new(),
-            images: Vec::new(),
-        }
-    }
-
-    async fn shutdown(&self) {}
 }

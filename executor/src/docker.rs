@@ -11,6 +11,7 @@ mod capture;
 pub mod client;
 pub mod config;
 mod container;
+pub mod dependencies;
 mod engine;
 mod frames;
 mod health;

@@ -25,6 +25,7 @@ pub struct Identity {
     pub id: ExecutorId,
     /// Grows with every start of this id, durably.
     pub epoch: u64,
+    state_dir: PathBuf,
     executors: PathBuf,
     _lock: File,
 }
@@ -61,7 +62,7 @@ impl Identity {
             };
             let dir = executors.join(id.as_str());
             match read_epoch(&dir) {
-                Ok(last) => return Self::hold(executors, id, lock, last),
+                Ok(last) => return Self::hold(state_dir, executors, id, lock, last),
                 // Without its epoch an id can't be told from its past, so it is left alone.
                 Err(error) => {
                     tracing::warn!(executor.id = %id, %error, "an executor id is skipped: its epoch can't be read");
@@ -75,7 +76,7 @@ impl Identity {
             let taken = io::Error::from(io::ErrorKind::WouldBlock);
             at("locking", &dir)(taken)
         })?;
-        Self::hold(executors, id, lock, 0)
+        Self::hold(state_dir, executors, id, lock, 0)
     }
 
     /// Whether a process of this state directory holds the id; this process holds its own.
@@ -97,13 +98,25 @@ impl Identity {
         }
     }
 
-    fn hold(executors: PathBuf, id: ExecutorId, lock: File, last_epoch: u64) -> Result<Self, IdentityError> {
+    /// Where what outlives a process is kept; all executors of this directory share it.
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    fn hold(
+        state_dir: &Path,
+        executors: PathBuf,
+        id: ExecutorId,
+        lock: File,
+        last_epoch: u64,
+    ) -> Result<Self, IdentityError> {
         let epoch = last_epoch.saturating_add(1);
         let dir = executors.join(id.as_str());
         write_epoch(&dir, epoch).map_err(at("writing the epoch in", &dir))?;
         Ok(Self {
             id,
             epoch,
+            state_dir: state_dir.to_owned(),
             executors,
             _lock: lock,
         })

@@ -19,6 +19,7 @@ use super::call::{Availability, PreparedCall, Seat, Shelves};
 use super::client::{EngineClient, EngineError};
 use super::config::DockerConfig;
 use super::container::Maker;
+use super::dependencies::Dependencies;
 use super::health::{Health, PROBE_EVERY};
 use super::images::{self, Images};
 use super::janitor::Janitor;
@@ -42,6 +43,7 @@ pub struct DockerEngine {
     client: Arc<EngineClient>,
     config: Arc<DockerConfig>,
     shelves: Shelves,
+    dependencies: Arc<Dependencies>,
     images: Arc<Images>,
     janitor: Arc<Janitor>,
     availability: Availability,
@@ -63,7 +65,8 @@ impl DockerEngine {
     ) -> Result<Arc<Self>, EngineError> {
         let client = Arc::new(EngineClient::new(config.host.as_deref())?);
         let config = Arc::new(config);
-        let (tasks, stop) = (TaskTracker::new(), lifecycle.hard().child_token());
+        // Not the lifecycle's hard token: containers of jobs that it ends are still to be removed.
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let janitor = Janitor::start(Arc::clone(&client), &tasks, stop.clone());
         let images = Arc::new(Images::new(Arc::clone(&client), &config.policy.allowed_images));
         let health = Health::new(Arc::clone(&client));
@@ -73,6 +76,13 @@ impl DockerEngine {
             identity: Arc::clone(&identity),
             janitor: Arc::clone(&janitor),
         };
+        let dependencies = Arc::new(Dependencies::new(
+            Arc::clone(&client),
+            Arc::clone(&config),
+            Arc::clone(&identity),
+            Arc::clone(&janitor),
+            Arc::clone(&clock),
+        ));
         let reaper = Reaper {
             client: Arc::clone(&client),
             identity,
@@ -92,6 +102,7 @@ impl DockerEngine {
             client,
             config,
             shelves,
+            dependencies,
             images,
             janitor,
             tasks,
@@ -118,7 +129,8 @@ impl DockerEngine {
         let span = tracing::info_span!("engine");
         let soft = lifecycle.soft().clone();
         self.keep(Arc::clone(self).watch(health, reaper).instrument(span.clone()));
-        self.keep(Arc::clone(self).tend(soft).instrument(span));
+        self.keep(Arc::clone(self).tend(soft).instrument(span.clone()));
+        self.keep(Arc::clone(&self.dependencies).tend().instrument(span));
     }
 
     /// Runs a loop until the engine stops.
@@ -207,6 +219,22 @@ impl DockerEngine {
         Ok(())
     }
 
+    /// The volume with the job's packages, if it needs any.
+    async fn install(&self, job: &Job) -> Result<Option<String>, Rejection> {
+        let Some(lock) = &job.dependency_lock else {
+            return Ok(None);
+        };
+        let installed = self
+            .dependencies
+            .ensure_installed(&job.tenant, &job.image, lock)
+            .await;
+        installed.map(Some).map_err(|error| match error {
+            ResolveError::Refused(why) => rejection(RejectReason::Dependencies, why),
+            // Another node's engine or network may do better.
+            ResolveError::Unavailable(why) => rejection(RejectReason::Engine, why),
+        })
+    }
+
     async fn seat(&self, shape: SandboxShape, key: Option<Key>) -> Result<(Seat, Placement), Rejection> {
         let Shelves { pool, kept } = &self.shelves;
         let (resident, placement) = match &key {
@@ -264,7 +292,7 @@ impl Engine for DockerEngine {
         self.check(&job)?;
         let shape = SandboxShape {
             image: job.image.clone(),
-            dependencies: None,
+            dependencies: self.install(&job).await?,
         };
         let key = key_of(&job, &shape)?;
         let (seat, placement) = self.seat(shape, key).await?;
@@ -289,11 +317,14 @@ impl Engine for DockerEngine {
 
     async fn resolve_dependencies(
         &self,
-        _tenant: &TenantId,
-        _image: &str,
-        _dependencies: &[Dependency],
+        tenant: &TenantId,
+        image: &str,
+        dependencies: &[Dependency],
     ) -> Result<Bytes, ResolveError> {
-        Err(ResolveError::Unavailable("dependencies are not wired".to_owned()))
+        if let Some(why) = self.unavailable() {
+            return Err(ResolveError::Unavailable(why));
+        }
+        self.dependencies.resolve(tenant, image, dependencies).await
     }
 
     fn status(&self) -> EngineStatus {
