@@ -4,8 +4,10 @@
 pub mod audit;
 pub mod jobs;
 pub mod catalog;
+pub mod config;
 pub mod grpc;
 pub mod guard;
+pub mod http;
 pub mod mcp;
 pub mod metric_names;
 pub mod principal;

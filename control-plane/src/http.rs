@@ -1,0 +1,58 @@
+//! What is around the MCP endpoint: probes, metrics, headers, the checks in front of it, and the server itself. It knows
+//! nothing of MCP but the path, and decides nothing about tools.
+
+mod errors;
+mod front;
+mod headers;
+mod health;
+mod metrics;
+mod origin;
+mod server;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use dynamic_mcp_shared::readiness::Readiness;
+use http::{Request, Response};
+use tower::{Layer as _, Service};
+
+pub use self::headers::RequestId;
+pub use self::metrics::{Metrics, MetricsError};
+pub use self::origin::OriginPolicy;
+pub use self::server::{ServerConfig, serve};
+
+#[derive(Clone)]
+pub struct HttpState {
+    pub readiness: Readiness,
+    pub metrics: Metrics,
+    /// `MCP_PATH`.
+    pub path: String,
+    /// Who may call, as far as a browser can be told apart.
+    pub origins: Arc<OriginPolicy>,
+    /// A request that announces a larger body is refused. One that announces nothing is counted where it is read.
+    pub max_request_bytes: usize,
+}
+
+/// Serves `mcp` at its path, behind the checks, and the probes and metrics beside it. A request that reaches `mcp`
+/// carries an `x-request-id` header, and [`RequestId`] and `Arc<Principal>` among its extensions.
+pub fn router<S>(mcp: S, state: HttpState) -> Router
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    let path = state.path.clone();
+    let mcp = from_fn_with_state(state.clone(), front::check).layer(mcp);
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::scrape))
+        .route_service(&path, mcp)
+        .fallback(errors::not_found)
+        .method_not_allowed_fallback(errors::method_not_allowed)
+        .layer(from_fn(headers::on_every_answer))
+        .with_state(state)
+}

@@ -1,0 +1,48 @@
+//! Answers to requests that never reach MCP.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{Method, StatusCode, Uri};
+use serde_json::json;
+
+/// JSON-RPC leaves this range to servers.
+const SERVER_ERROR: i32 = -32_000;
+
+pub(super) async fn not_found(uri: Uri) -> Response {
+    plain(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        &format!("nothing is at {}", shortened(uri.path())),
+    )
+}
+
+pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+    let message = format!(
+        "{} does not answer {}",
+        shortened(uri.path()),
+        shortened(method.as_str())
+    );
+    plain(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message)
+}
+
+/// A refusal at the MCP endpoint, in the shape that a client of it reads.
+pub(super) fn json_rpc(status: StatusCode, reason: &'static str, message: &str) -> Response {
+    let body = json!({
+        "jsonrpc": "2.0",
+        "id": null,
+        "error": { "code": SERVER_ERROR, "message": message, "data": { "reason": reason } },
+    });
+    (status, Json(body)).into_response()
+}
+
+fn plain(status: StatusCode, code: &'static str, message: &str) -> Response {
+    (
+        status,
+        Json(json!({ "error": { "code": code, "message": message } })),
+    )
+        .into_response()
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(200).collect()
+}

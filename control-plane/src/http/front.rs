@@ -1,0 +1,48 @@
+//! What a request must pass before MCP sees it.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::{HttpState, errors};
+use crate::metric_names;
+use crate::principal::Principal;
+
+/// Everybody, without authentication.
+static ANONYMOUS: LazyLock<Arc<Principal>> = LazyLock::new(|| Arc::new(Principal::anonymous()));
+
+pub(super) async fn check(State(state): State<HttpState>, mut request: Request, next: Next) -> Response {
+    if let Err(denied) = state.origins.check(request.uri(), request.headers()) {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            denied.reason(),
+            &format!("Forbidden: {denied}"),
+        );
+    }
+    if announced_bytes(request.headers()).is_some_and(|bytes| bytes > state.max_request_bytes as u64) {
+        let message = format!(
+            "Payload too large: a request may have {} bytes here (MCP_HTTP_MAX_REQUEST_BYTES)",
+            state.max_request_bytes
+        );
+        let mut response = refuse(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &message);
+        // The body is not read, so nothing sensible can follow it.
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
+    request.extensions_mut().insert(Arc::clone(&ANONYMOUS));
+    next.run(request).await
+}
+
+fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn refuse(status: StatusCode, reason: &'static str, message: &str) -> Response {
+    metrics::counter!(metric_names::HTTP_REFUSALS, "reason" => reason).increment(1);
+    errors::json_rpc(status, reason, message)
+}
