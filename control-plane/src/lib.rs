@@ -1,6 +1,7 @@
 //! The control plane: speaks MCP, owns the registry, the guard and the audit, and sends jobs to executors over gRPC. It
 //! never talks to Docker.
 
+pub mod app;
 pub mod audit;
 pub mod jobs;
 pub mod catalog;

@@ -37,6 +37,11 @@ use crate::registry::cache::ToolCache;
 pub const SERVICE: &str = "dynamic-mcp";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Of the tools that the server brings itself; no other tool may have one of them.
+pub fn builtin_names() -> &'static [&'static str] {
+    &builtin::NAMES
+}
+
 /// What the edge calls.
 pub struct McpDeps {
     pub catalog: Arc<Catalog>,

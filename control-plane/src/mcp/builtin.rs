@@ -16,7 +16,7 @@ use super::feedback::Feedback;
 use super::{McpDeps, Profile, result};
 use crate::principal::Caller;
 
-/// Their names, sorted: no tool of the registry may have one, whatever the profile shows.
+/// Their names, sorted, whatever the profile shows.
 pub const NAMES: [&str; 13] = [
     "dev.echo",
     "dynamic.tool.call",

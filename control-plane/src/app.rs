@@ -1,0 +1,176 @@
+//! The composition root: every part is built here, and nowhere else.
+
+mod executors;
+mod monitor;
+mod store;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use dynamic_mcp_shared::clock::{Clock, SystemClock};
+use dynamic_mcp_shared::lifecycle::Lifecycle;
+use dynamic_mcp_shared::readiness::Readiness;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use self::executors::Executors;
+use crate::audit::Audit;
+use crate::catalog::{AdminGate, Catalog, CatalogConfig};
+use crate::config::{Cli, Settings, Transport, runtime_config};
+use crate::guard::{Guard, MemoryGuard};
+use crate::http::{self, HttpState, Metrics, OriginPolicy, ServerConfig};
+use crate::jobs::Jobs;
+use crate::mcp::http::HttpMcpConfig;
+use crate::mcp::{self, McpDeps};
+use crate::registry::Registry;
+use crate::registry::cache::ToolCache;
+use crate::scheduler::fleet::Fleet;
+use crate::scheduler::{Scheduler, SchedulerConfig};
+
+pub struct App {
+    settings: Settings,
+    lifecycle: Lifecycle,
+    readiness: Readiness,
+    audit: Audit,
+    registry: Arc<dyn Registry>,
+    executors: Executors,
+    metrics: Metrics,
+    mcp: Arc<McpDeps>,
+}
+
+impl App {
+    /// Builds every part and starts what runs in the background. Nothing is served yet.
+    ///
+    /// # Errors
+    /// When the registry, the audit file, the fleet's address or the executor's state can't be used.
+    pub async fn build(cli: &Cli, settings: Settings, lifecycle: Lifecycle) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // Before the first part that counts something.
+        let metrics = Metrics::install(started)?;
+        metrics.keep_up(&lifecycle);
+        let readiness = Readiness::default();
+        let audit = Audit::open(&settings.audit, clock.clone(), readiness.clone())?;
+        let registry = store::open(&settings.registry.backend, clock.clone(), &lifecycle).await?;
+        let cache = Arc::new(ToolCache::new(registry.clone(), &lifecycle));
+        let fleet = Arc::new(Fleet::default());
+        let executors = executors(cli, &settings, &fleet, &lifecycle).await?;
+        monitor::start(&lifecycle, &readiness, registry.clone(), cache.clone(), fleet.clone());
+
+        let scheduler = Arc::new(Scheduler::new(fleet, SchedulerConfig::default()));
+        let policy = Arc::new(settings.policy.clone());
+        let guard: Arc<dyn Guard> = Arc::new(MemoryGuard::new(settings.guard));
+        let catalog = Catalog::new(
+            registry.clone(),
+            cache.clone(),
+            scheduler.clone(),
+            policy.clone(),
+            audit.clone(),
+            CatalogConfig {
+                max_tools: settings.registry.max_tools,
+                read_only: settings.registry.read_only,
+                admin: AdminGate::new(settings.registry.admin_token.clone()),
+                reserved: &mcp::BUILTIN_NAMES,
+            },
+        );
+        let jobs = Jobs::new(guard.clone(), audit.clone(), scheduler, policy, lifecycle.clone());
+        let mcp = Arc::new(McpDeps {
+            catalog: Arc::new(catalog),
+            cache,
+            jobs: Arc::new(jobs),
+            guard,
+            readiness: readiness.clone(),
+            runtime_config: described(cli, &settings),
+            profile: settings.profile,
+            started,
+            clock,
+        });
+        Ok(Self { settings, lifecycle, readiness, audit, registry, executors, metrics, mcp })
+    }
+
+    /// Serves until the lifecycle ends, or stdin does; then takes everything down in order.
+    ///
+    /// # Errors
+    /// When the address can't be bound.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let served = match self.settings.transport {
+            Transport::Http => self.serve_http().await,
+            Transport::Stdio => self.serve_stdio().await,
+        };
+        self.lifecycle.begin_shutdown();
+        self.stop().await;
+        served
+    }
+
+    async fn serve_http(&self) -> anyhow::Result<()> {
+        let settings = &self.settings.http;
+        let listener = TcpListener::bind((settings.host.as_str(), settings.port))
+            .await
+            .with_context(|| format!("MCP_HOST, MCP_PORT: {}:{} can't be bound", settings.host, settings.port))?;
+        let address = listener.local_addr()?;
+        let config = HttpMcpConfig::new(settings.session_ttl, settings.max_request_bytes);
+        let service = mcp::http::service(self.mcp.clone(), &config, &self.lifecycle);
+        let state = HttpState {
+            readiness: self.readiness.clone(),
+            metrics: self.metrics.clone(),
+            path: settings.path.clone(),
+            origins: Arc::new(OriginPolicy::new(&settings.host, &settings.allowed_hosts, &settings.allowed_origins)),
+            max_request_bytes: settings.max_request_bytes,
+        };
+        tracing::info!(%address, path = settings.path, "listening");
+        let config = ServerConfig { max_connections: settings.max_connections };
+        let router = http::router(service, state);
+        http::serve(listener, router, config, self.readiness.clone(), self.lifecycle.clone()).await;
+        Ok(())
+    }
+
+    async fn serve_stdio(&self) -> anyhow::Result<()> {
+        let (stdin, stdout) = mcp::stdio::streams();
+        mcp::stdio::serve(self.mcp.clone(), &self.lifecycle, stdin, stdout).await?;
+        Ok(())
+    }
+
+    async fn stop(self) {
+        self.readiness.set_draining();
+        if !self.lifecycle.finish().await {
+            tracing::warn!("some tasks did not end in time");
+        }
+        self.executors.shutdown().await;
+        self.registry.close().await;
+        if !self.audit.flush_and_close().await {
+            tracing::error!("the last audit lines could not be written");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+async fn executors(
+    cli: &Cli,
+    settings: &Settings,
+    fleet: &Arc<Fleet>,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Executors> {
+    if let Some(settings) = settings.fleet.clone() {
+        return Executors::joining(settings, fleet, lifecycle).await;
+    }
+    #[cfg(feature = "embedded-executor")]
+    return Executors::embedded(&cli.engine, &settings.policy, fleet, lifecycle).await;
+    #[cfg(not(feature = "embedded-executor"))]
+    {
+        let _ = cli;
+        anyhow::bail!("MCP_FLEET_BIND is not set, and this build has no executor of its own: set it, so that executors can join")
+    }
+}
+
+/// What `system.runtime_config` shows.
+fn described(cli: &Cli, settings: &Settings) -> serde_json::Value {
+    #[cfg_attr(not(feature = "embedded-executor"), expect(unused_mut, reason = "only that feature adds to it"))]
+    let mut config = runtime_config(settings);
+    #[cfg(feature = "embedded-executor")]
+    if settings.fleet.is_none() {
+        config["engine"] = crate::config::engine_config(&cli.engine);
+    }
+    #[cfg(not(feature = "embedded-executor"))]
+    let _ = cli;
+    config
+}

@@ -1,0 +1,83 @@
+//! What runs the jobs: executors that join over the fleet service, or one in this process.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+#[cfg(feature = "embedded-executor")]
+use dynamic_mcp_executor::app::{EmbeddedExecutor, embedded};
+#[cfg(feature = "embedded-executor")]
+use dynamic_mcp_executor::cli::EngineArgs;
+use dynamic_mcp_shared::lifecycle::Lifecycle;
+#[cfg(feature = "embedded-executor")]
+use dynamic_mcp_shared::policy::SandboxPolicy;
+use tokio::net::TcpListener;
+#[cfg(feature = "embedded-executor")]
+use tonic::service::interceptor::InterceptedService;
+
+use crate::config::FleetSettings;
+use crate::grpc;
+use crate::scheduler::fleet::Fleet;
+#[cfg(feature = "embedded-executor")]
+use crate::scheduler::fleet::{Membership, NodeInfo, StatusSource};
+
+pub(super) enum Executors {
+    /// They join from elsewhere and look after themselves.
+    Joining,
+    #[cfg(feature = "embedded-executor")]
+    Embedded { executor: EmbeddedExecutor, _membership: Membership },
+}
+
+impl Executors {
+    /// Lets executors join at the configured address.
+    pub(super) async fn joining(
+        settings: FleetSettings,
+        fleet: &Arc<Fleet>,
+        lifecycle: &Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(settings.bind)
+            .await
+            .with_context(|| format!("MCP_FLEET_BIND: {} can't be bound", settings.bind))?;
+        tracing::info!(address = %listener.local_addr()?, "waiting for executors");
+        let serve = grpc::serve(listener, fleet.clone(), settings.join_token, lifecycle.clone());
+        lifecycle.spawn(async move {
+            if let Err(error) = serve.await {
+                tracing::error!(%error, "the fleet service ended");
+            }
+        });
+        Ok(Self::Joining)
+    }
+
+    /// Starts one in this process.
+    #[cfg(feature = "embedded-executor")]
+    pub(super) async fn embedded(
+        engine: &EngineArgs,
+        policy: &SandboxPolicy,
+        fleet: &Arc<Fleet>,
+        lifecycle: &Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let executor = embedded(engine, policy, lifecycle).await.context("the embedded executor")?;
+        let channel = InterceptedService::new(executor.channel(), executor.join_token().attach());
+        let info = NodeInfo {
+            id: executor.id().clone(),
+            epoch: executor.epoch(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            runtime: executor.runtime(),
+        };
+        let ask = executor.clone();
+        let source = StatusSource::Local(Box::new(move || ask.status()));
+        let membership = fleet.join(info, channel, source)?;
+        Ok(Self::Embedded { executor, _membership: membership })
+    }
+
+    /// To be called when no call runs any more.
+    pub(super) async fn shutdown(&self) {
+        match self {
+            Executors::Joining => {}
+            #[cfg(feature = "embedded-executor")]
+            Executors::Embedded { executor, .. } => {
+                executor.drain();
+                executor.shutdown().await;
+            }
+        }
+    }
+}

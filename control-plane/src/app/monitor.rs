@@ -1,0 +1,84 @@
+//! Keeps `/readyz` and the gauges true: what is degraded, and since when it is not any more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dynamic_mcp_shared::ids::TenantId;
+use dynamic_mcp_shared::lifecycle::Lifecycle;
+use dynamic_mcp_shared::readiness::Readiness;
+
+use crate::metric_names;
+use crate::registry::Registry;
+use crate::registry::cache::ToolCache;
+use crate::scheduler::fleet::Fleet;
+
+const FLEET_INTERVAL: Duration = Duration::from_millis(250);
+const REGISTRY_INTERVAL: Duration = Duration::from_secs(2);
+const FIRST_LOAD_PAUSE: Duration = Duration::from_millis(500);
+
+/// Watches until the lifecycle ends. The replica is ready from the first load of tools on.
+pub(super) fn start(
+    lifecycle: &Lifecycle,
+    readiness: &Readiness,
+    registry: Arc<dyn Registry>,
+    cache: Arc<ToolCache>,
+    fleet: Arc<Fleet>,
+) {
+    let stop = lifecycle.soft().clone();
+    let (for_fleet, for_registry) = (readiness.clone(), readiness.clone());
+    let draining = readiness.clone();
+    lifecycle.spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => draining.set_draining(),
+            () = watch_fleet(&fleet, &for_fleet) => {}
+            () = watch_registry(&*registry, &cache, &for_registry) => {}
+        }
+    });
+}
+
+async fn watch_fleet(fleet: &Fleet, readiness: &Readiness) {
+    loop {
+        let (takes_work, joined) = fleet.census();
+        metrics::gauge!(metric_names::EXECUTORS).set(f64::from(u32::try_from(joined).unwrap_or(u32::MAX)));
+        if takes_work > 0 {
+            if readiness.restore("executors") {
+                tracing::info!(executors = takes_work, "executors take work");
+            }
+        } else {
+            let reasons = fleet.reasons();
+            let why = if reasons.is_empty() { "none has joined".to_owned() } else { reasons.join("; ") };
+            if readiness.degrade("executors", &why) {
+                tracing::warn!(reason = why, "no executor takes work");
+            }
+        }
+        tokio::time::sleep(FLEET_INTERVAL).await;
+    }
+}
+
+async fn watch_registry(registry: &dyn Registry, cache: &ToolCache, readiness: &Readiness) {
+    while let Err(error) = cache.tools(&TenantId::default()).await {
+        readiness.degrade("registry", error.to_string());
+        tokio::time::sleep(FIRST_LOAD_PAUSE).await;
+    }
+    readiness.set_loaded();
+    let stale = cache.stale();
+    loop {
+        let problem = match registry.check().await {
+            Err(error) => Some(error.to_string()),
+            Ok(()) => stale.borrow().clone(),
+        };
+        match problem {
+            Some(problem) => {
+                if readiness.degrade("registry", &problem) {
+                    tracing::warn!(reason = problem, "the registry does not answer; known tools are served on");
+                }
+            }
+            None => {
+                if readiness.restore("registry") {
+                    tracing::info!("the registry answers again");
+                }
+            }
+        }
+        tokio::time::sleep(REGISTRY_INTERVAL).await;
+    }
+}
