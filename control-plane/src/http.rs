@@ -1,6 +1,7 @@
 //! What is around the MCP endpoint: probes, metrics, headers, the checks in front of it, and the server itself. It knows
 //! nothing of MCP but the path, and decides nothing about tools.
 
+mod cors;
 mod errors;
 mod front;
 mod headers;

@@ -68,7 +68,11 @@ async fn start_with(config: ServerConfig) -> TestServer {
         readiness: readiness.clone(),
         metrics: METRICS.clone(),
         path: "/mcp".to_owned(),
-        origins: Arc::new(OriginPolicy::new("127.0.0.1", &[], &[])),
+        origins: Arc::new(OriginPolicy::new(
+            "127.0.0.1",
+            &[],
+            &["https://app.example".to_owned()],
+        )),
         max_request_bytes: 1_024,
     };
     let router = router(tower::service_fn(echo), state);
@@ -254,6 +258,40 @@ async fn pages_of_other_sites_and_rebound_names_are_refused_in_json_rpc() {
     let same =
         "POST /mcp HTTP/1.1\r\nHost: localhost:1\r\nOrigin: http://localhost:1\r\nConnection: close\r\n\r\n";
     assert_eq!(server.send(same).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_page_that_is_named_may_ask_first_and_read_the_answer() {
+    let server = start().await;
+    let ask = async |method: &str, headers: &str| {
+        let head = format!("{method} /mcp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        server.send(&head).await
+    };
+    let preflight =
+        "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: mcp-session-id\r\n";
+    let answer = ask("OPTIONS", &format!("Origin: https://app.example\r\n{preflight}")).await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        Some("https://app.example")
+    );
+    assert_eq!(
+        answer.header("access-control-allow-headers"),
+        Some("mcp-session-id")
+    );
+
+    let answer = ask("POST", "Origin: https://app.example\r\n").await;
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        Some("https://app.example")
+    );
+
+    // Allowed to call because it is local, as a command-line client would be, but not to read.
+    let answer = ask("POST", "Origin: http://localhost:3000\r\n").await;
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-origin")),
+        (200, None)
+    );
 }
 
 #[tokio::test]

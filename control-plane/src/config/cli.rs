@@ -80,6 +80,11 @@ impl Cli {
             .map_err(|error| with_variable(error, &mut Self::command()))?;
         let mut cli = Self::from_arg_matches(&matches)?;
         cli.config.sources = Sources::of(&matches);
+        #[cfg(feature = "embedded-executor")]
+        if cli.engine.state_dir.is_none() {
+            // Both default to the same directory, so one that is set is meant for both.
+            cli.engine.state_dir.clone_from(&cli.config.server.state_dir);
+        }
         Ok(cli)
     }
 

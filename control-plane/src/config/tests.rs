@@ -287,3 +287,10 @@ fn a_server_that_others_can_reach_says_so() {
         settings.warnings
     );
 }
+
+#[cfg(feature = "embedded-executor")]
+#[test]
+fn the_state_directory_is_that_of_the_executor_within_too() {
+    let cli = parse(&["--state-dir=/state"]).unwrap();
+    assert_eq!(cli.engine.state_dir.as_deref(), Some(Path::new("/state")));
+}

@@ -7,21 +7,38 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{HttpState, errors};
+use super::{HttpState, cors, errors};
 use crate::metric_names;
 use crate::principal::Principal;
 
 /// Everybody, without authentication.
 static ANONYMOUS: LazyLock<Arc<Principal>> = LazyLock::new(|| Arc::new(Principal::anonymous()));
 
-pub(super) async fn check(State(state): State<HttpState>, mut request: Request, next: Next) -> Response {
-    if let Err(denied) = state.origins.check(request.uri(), request.headers()) {
-        return refuse(
-            StatusCode::FORBIDDEN,
-            denied.reason(),
-            &format!("Forbidden: {denied}"),
-        );
+pub(super) async fn check(State(state): State<HttpState>, request: Request, next: Next) -> Response {
+    let page = match state.origins.check(request.uri(), request.headers()) {
+        Ok(page) => page,
+        Err(denied) => {
+            return refuse(
+                StatusCode::FORBIDDEN,
+                denied.reason(),
+                &format!("Forbidden: {denied}"),
+            );
+        }
+    };
+    let asked = page
+        .as_ref()
+        .and_then(|_| cors::preflight(request.method(), request.headers()));
+    let mut response = match asked {
+        Some(answer) => answer,
+        None => within_bounds(&state, request, next).await,
+    };
+    if let Some(page) = page {
+        cors::share_with(page, response.headers_mut());
     }
+    response
+}
+
+async fn within_bounds(state: &HttpState, mut request: Request, next: Next) -> Response {
     if announced_bytes(request.headers()).is_some_and(|bytes| bytes > state.max_request_bytes as u64) {
         let message = format!(
             "Payload too large: a request may have {} bytes here (MCP_HTTP_MAX_REQUEST_BYTES)",

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use http::uri::Authority;
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 
 /// Which names clients may use for this server, and which pages may call it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,17 +44,29 @@ impl OriginPolicy {
         }
     }
 
-    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Denied> {
+    /// Answers the page's origin when it is named among the allowed ones.
+    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, Denied> {
         let host = self.check_host(uri, headers)?;
         let mut origins = headers.get_all(header::ORIGIN).iter();
-        let Some(origin) = origins.next() else {
-            return Ok(());
+        let Some(sent) = origins.next() else {
+            return Ok(None);
         };
-        let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
-        if origins.next().is_none() && self.allows_origin(&origin, &host) {
-            return Ok(());
+        let origin = sent.to_str().unwrap_or_default().to_ascii_lowercase();
+        if origins.next().is_some() {
+            return Err(Denied::Origin(shown(&origin)));
         }
-        Err(Denied::Origin(shown(&origin)))
+        if self
+            .allowed_origins
+            .iter()
+            .any(|allowed| allowed == "*" || *allowed == origin)
+        {
+            return Ok(Some(sent.clone()));
+        }
+        if is_own_or_local(&origin, &host) {
+            Ok(None)
+        } else {
+            Err(Denied::Origin(shown(&origin)))
+        }
     }
 
     /// The request's host. A request may name it in its target as well as in its header; it must be allowed in both.
@@ -82,20 +94,11 @@ impl OriginPolicy {
                 allowed == "*" || allowed == host.as_str() || allowed == host.host() || allowed == name
             })
     }
+}
 
-    fn allows_origin(&self, origin: &str, host: &Authority) -> bool {
-        if self
-            .allowed_origins
-            .iter()
-            .any(|allowed| allowed == "*" || allowed == origin)
-        {
-            return true;
-        }
-        let Some(of_origin) = authority_of(origin) else {
-            return false;
-        };
-        of_origin == *host || is_loopback(bare(of_origin.host()))
-    }
+/// A page of this very server, or one that this machine serves itself.
+fn is_own_or_local(origin: &str, host: &Authority) -> bool {
+    authority_of(origin).is_some_and(|page| page == *host || is_loopback(bare(page.host())))
 }
 
 /// `None` for `null` and whatever else is no page's origin.
@@ -128,8 +131,6 @@ fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn policy(hosts: &[&str], origins: &[&str]) -> OriginPolicy {
@@ -137,14 +138,14 @@ mod tests {
         OriginPolicy::new("10.0.0.5", &owned(hosts), &owned(origins))
     }
 
-    fn check(policy: &OriginPolicy, host: &str, origin: Option<&str>) -> Result<(), &'static str> {
+    fn check(policy: &OriginPolicy, host: &str, origin: Option<&str>) -> Result<bool, &'static str> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
         }
-        policy
-            .check(&Uri::from_static("/mcp"), &headers)
+        let page = policy.check(&Uri::from_static("/mcp"), &headers);
+        page.map(|named| named.is_some())
             .map_err(|denied| denied.reason())
     }
 
@@ -160,7 +161,7 @@ mod tests {
             "10.0.0.5:8788",
             "LOCALHOST",
         ] {
-            assert_eq!(check(&policy, host, None), Ok(()), "{host}");
+            assert_eq!(check(&policy, host, None), Ok(false), "{host}");
         }
         for host in [
             "evil.example",
@@ -178,12 +179,12 @@ mod tests {
     #[test]
     fn an_allowed_host_may_fix_the_port() {
         let policy = policy(&["Mcp.Example", "api.example:443"], &[]);
-        assert_eq!(check(&policy, "mcp.example:1234", None), Ok(()));
-        assert_eq!(check(&policy, "api.example:443", None), Ok(()));
+        assert_eq!(check(&policy, "mcp.example:1234", None), Ok(false));
+        assert_eq!(check(&policy, "api.example:443", None), Ok(false));
         assert_eq!(check(&policy, "api.example:80", None), Err("host"));
         assert_eq!(
             check(&self::policy(&["*"], &[]), "anything.example", None),
-            Ok(())
+            Ok(false)
         );
     }
 
@@ -194,10 +195,11 @@ mod tests {
             "https://mcp.example",
             "http://localhost:3000",
             "http://[::1]:5173",
-            "https://APP.example",
-            "null",
         ] {
-            assert_eq!(check(&policy, "mcp.example", Some(origin)), Ok(()), "{origin}");
+            assert_eq!(check(&policy, "mcp.example", Some(origin)), Ok(false), "{origin}");
+        }
+        for origin in ["https://APP.example", "null"] {
+            assert_eq!(check(&policy, "mcp.example", Some(origin)), Ok(true), "{origin}");
         }
         for origin in [
             "https://evil.example",
