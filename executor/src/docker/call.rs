@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::capture::{Capture, Stream};
 use super::container::{Container, Said, call_header};
 use super::frames::{Frame, FrameParser, Kind, Nonce};
-use super::kept::{KeptShelves, Key, Resident};
+use super::kept::{KeptShelves, Resident};
 use super::outcome::{Ending, Limits, Verdict, judge};
 use super::pool::Pool;
 use crate::engine::PreparedJob;
@@ -42,36 +42,41 @@ pub struct PreparedCall {
     pub placement: Placement,
     pub prepare: Duration,
     pub seat: Seat,
-    pub shelves: Shelves,
     pub availability: Availability,
 }
 
 /// The sandbox of a call. An unused one goes back to where it came from.
 pub struct Seat {
     resident: Option<Resident>,
-    /// With [`Isolation::Tool`].
-    key: Option<Key>,
+    isolation: Isolation,
     shelves: Shelves,
 }
 
 impl Seat {
-    pub fn new(resident: Resident, key: Option<Key>, shelves: Shelves) -> Self {
+    pub fn new(resident: Resident, isolation: Isolation, shelves: Shelves) -> Self {
         Self {
             resident: Some(resident),
-            key,
+            isolation,
             shelves,
+        }
+    }
+
+    /// After the call.
+    fn leave(&mut self, mut resident: Resident, reusable: bool) {
+        resident.uses += 1;
+        resident.container.busy = !reusable;
+        if reusable && self.isolation == Isolation::Tool {
+            self.shelves.kept.put_back(resident);
         }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Some(resident) = self.resident.take() else {
-            return;
-        };
-        match self.key.take() {
-            Some(key) if resident.uses > 0 => self.shelves.kept.put_back(key, resident),
-            _ => self.shelves.pool.give_back(resident.container),
+        match self.resident.take() {
+            Some(used) if used.uses > 0 => self.shelves.kept.put_back(used),
+            Some(unused) => self.shelves.pool.give_back(unused.container),
+            None => {}
         }
     }
 }
@@ -104,9 +109,7 @@ impl PreparedJob for PreparedCall {
             ending = conversation.hold(&mut resident.container, &message) => ending,
         };
         let verdict = judge(ending, &self.limits, &conversation.capture.stderr_tail());
-        resident.container.busy = false;
-        resident.uses += 1;
-        self.let_go(resident, &verdict);
+        self.seat.leave(resident, verdict.reusable);
         self.finished(verdict, conversation.capture, began)
     }
 }
@@ -123,16 +126,6 @@ impl PreparedCall {
             once,
         );
         [header.as_bytes(), code.map_or(&[], Bytes::as_ref), args].concat()
-    }
-
-    fn let_go(&mut self, resident: Resident, verdict: &Verdict) {
-        match self.seat.key.take() {
-            Some(key) if verdict.reusable => self.shelves.kept.put_back(key, resident),
-            _ => {
-                let mut container = resident.container;
-                container.busy = !verdict.reusable;
-            }
-        }
     }
 
     fn finished(&self, verdict: Verdict, capture: Capture, began: Instant) -> Finished {

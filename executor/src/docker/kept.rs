@@ -2,6 +2,7 @@
 //! two tools apart, so that a container never serves another tenant, tool or revision; the same hash is the same code.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use dynamic_mcp_shared::content::ContentHash;
 use dynamic_mcp_shared::ids::TenantId;
@@ -22,11 +23,13 @@ pub struct Key {
     pub shape: SandboxShape,
 }
 
-/// A container with its tool's module loaded.
+/// A container that is, or will be, its tool's own.
 pub struct Resident {
     pub container: Container,
     pub uses: u32,
     idle_since: Instant,
+    /// Of a tool that keeps its containers, while a call has this one.
+    busy: Option<Busy>,
 }
 
 impl Resident {
@@ -35,6 +38,21 @@ impl Resident {
             container,
             uses: 0,
             idle_since: Instant::now(),
+            busy: None,
+        }
+    }
+}
+
+/// Counts a container as one that its tool may wait for, for as long as that is true, however its call ends.
+struct Busy {
+    shelves: Arc<KeptShelves>,
+    key: Arc<Key>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if let Some(shelf) = self.shelves.inner.lock().shelves.get_mut(&self.key) {
+            shelf.busy = shelf.busy.saturating_sub(1);
         }
     }
 }
@@ -55,6 +73,8 @@ struct Inner {
 #[derive(Default)]
 struct Shelf {
     idle: Vec<Resident>,
+    /// In a call now, or promised to one.
+    busy: usize,
     waiting: VecDeque<oneshot::Sender<Resident>>,
 }
 
@@ -68,50 +88,89 @@ impl KeptShelves {
     }
 
     /// The one that was used last, so that the others can grow idle and go.
-    pub fn take(&self, key: &Key) -> Option<Resident> {
+    pub fn take(self: &Arc<Self>, key: &Arc<Key>) -> Option<Resident> {
+        let mut resident = self.take_idle(key)?;
+        resident.busy = Some(self.busy(key));
+        Some(resident)
+    }
+
+    /// Makes a container the tool's own.
+    pub fn adopt(self: &Arc<Self>, key: &Arc<Key>, resident: &mut Resident) {
+        let mut inner = self.inner.lock();
+        inner.shelves.entry(Key::clone(key)).or_default().busy += 1;
+        resident.busy = Some(self.busy(key));
+    }
+
+    /// The next one of the tool that comes back from a call; `None` when none is in one.
+    pub fn next(&self, key: &Key) -> Option<oneshot::Receiver<Resident>> {
+        let mut inner = self.inner.lock();
+        let shelf = inner.shelves.get_mut(key).filter(|shelf| shelf.busy > 0)?;
+        let (sender, next) = oneshot::channel();
+        shelf.waiting.push_back(sender);
+        Some(next)
+    }
+
+    /// After a call that left it usable.
+    pub fn put_back(&self, mut resident: Resident) {
+        if resident.uses >= self.config.max_uses || resident.container.too_old() {
+            return;
+        }
+        let Some(busy) = resident.busy.take() else {
+            return;
+        };
+        let Some((mut resident, busy)) = self.hand_over(resident, busy) else {
+            return;
+        };
+        resident.idle_since = Instant::now();
+        let mut inner = self.inner.lock();
+        // Not until now: a shelf without any container is put away.
+        inner
+            .shelves
+            .entry(Key::clone(&busy.key))
+            .or_default()
+            .idle
+            .push(resident);
+        inner.idle += 1;
+        if inner.idle > self.most_idle {
+            inner.evict_oldest();
+        }
+        // Takes the lock itself.
+        drop(inner);
+        drop(busy);
+    }
+
+    fn hand_over(&self, mut resident: Resident, busy: Busy) -> Option<(Resident, Busy)> {
+        let mut inner = self.inner.lock();
+        let waiting = &mut inner.shelves.get_mut(&busy.key)?.waiting;
+        resident.busy = Some(busy);
+        while let Some(next) = waiting.pop_front() {
+            match next.send(resident) {
+                Ok(()) => return None,
+                Err(unwanted) => resident = unwanted,
+            }
+        }
+        let busy = resident.busy.take()?;
+        Some((resident, busy))
+    }
+
+    fn take_idle(&self, key: &Key) -> Option<Resident> {
         let mut inner = self.inner.lock();
         let Inner { shelves, idle } = &mut *inner;
         let shelf = shelves.get_mut(key)?;
         while let Some(mut resident) = shelf.idle.pop() {
             *idle -= 1;
             if !resident.container.too_old() && resident.container.is_quiet() {
+                shelf.busy += 1;
                 return Some(resident);
             }
         }
         None
     }
 
-    /// The next one of the tool that comes back from a call.
-    pub fn next(&self, key: &Key) -> oneshot::Receiver<Resident> {
-        let (sender, next) = oneshot::channel();
-        let mut inner = self.inner.lock();
-        inner
-            .shelves
-            .entry(key.clone())
-            .or_default()
-            .waiting
-            .push_back(sender);
-        next
-    }
-
-    /// After a call that left it usable.
-    pub fn put_back(&self, key: Key, mut resident: Resident) {
-        if resident.uses >= self.config.max_uses || resident.container.too_old() {
-            return;
-        }
-        let mut inner = self.inner.lock();
-        let shelf = inner.shelves.entry(key).or_default();
-        while let Some(waiting) = shelf.waiting.pop_front() {
-            match waiting.send(resident) {
-                Ok(()) => return,
-                Err(unwanted) => resident = unwanted,
-            }
-        }
-        resident.idle_since = Instant::now();
-        shelf.idle.push(resident);
-        inner.idle += 1;
-        if inner.idle > self.most_idle {
-            inner.evict_oldest();
+    fn busy(self: &Arc<Self>, key: &Arc<Key>) -> Busy {
+        Busy {
+            shelves: Arc::clone(self),
+            key: Arc::clone(key),
         }
     }
 
@@ -126,7 +185,7 @@ impl KeptShelves {
                 .retain(|resident| resident.idle_since.elapsed() < self.config.idle);
             *idle -= before - shelf.idle.len();
             shelf.waiting.retain(|waiting| !waiting.is_closed());
-            !shelf.idle.is_empty() || !shelf.waiting.is_empty()
+            !shelf.idle.is_empty() || shelf.busy > 0
         });
         metrics::gauge!(metric_names::KEPT_IDLE).set(*idle as f64);
     }

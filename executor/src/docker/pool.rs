@@ -90,8 +90,8 @@ impl Shelf {
         found
     }
 
-    /// Hands a container to whoever waits longest, or keeps it.
-    fn put(&mut self, mut container: Container) {
+    /// Hands a container to whoever waits longest, or keeps it; one too many is let go.
+    fn put(&mut self, mut container: Container, ceiling: usize) {
         while let Some(waiting) = self.waiting.pop_front() {
             match waiting.send(Ok(container)) {
                 Ok(()) => return,
@@ -101,7 +101,9 @@ impl Shelf {
                 },
             }
         }
-        self.idle.push_back(container);
+        if self.idle.len() < ceiling {
+            self.idle.push_back(container);
+        }
     }
 
     fn makers_wanted(&mut self) -> usize {
@@ -178,7 +180,9 @@ impl Pool {
     /// For a container in which no code has run.
     pub fn give_back(self: &Arc<Self>, container: Container) {
         let shape = container.shape.clone();
-        self.shelf(&mut self.shelves.lock(), &shape).put(container);
+        let ceiling = self.config.ceiling as usize;
+        self.shelf(&mut self.shelves.lock(), &shape)
+            .put(container, ceiling);
     }
 
     pub fn warm(&self, image: &str) -> usize {
@@ -289,7 +293,7 @@ impl Pool {
             match made {
                 Ok(container) => {
                     shelf.failures = 0;
-                    shelf.put(container);
+                    shelf.put(container, self.config.ceiling as usize);
                 }
                 Err(_) if self.stop.is_cancelled() => return,
                 Err(why) => fail(shelf, &shape, &why),

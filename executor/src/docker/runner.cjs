@@ -379,8 +379,16 @@
     }
   };
 
-  // The module loader's first use takes milliseconds: before the first call, not in it.
-  import('data:text/javascript,export async function run(args) { return args }')
-    .then(({ run: first }) => first(parse('{}')))
-    .then(main);
+  /** The first use of the module loader, of a turn and of an error takes milliseconds: now, not in the first call. */
+  const warmUp = async () => {
+    const call = { nonce: padStart('', 32, '0'), code: 0, args: 2, max: 1_000, once: true, stderrBytes: 0 };
+    const first = await load('return args', `${MODULE_URL}?warm`);
+    await first(parse('{}'), contextOf(call));
+    await new NativePromise(nextTurn);
+    await flushed(stdout);
+    ownStack(textOf(() => new Error('warm').stack));
+    byteLength(stringify(call));
+  };
+
+  warmUp().then(main);
 }

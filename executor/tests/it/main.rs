@@ -7,4 +7,9 @@
 )]
 
 mod calls;
+mod care;
+mod dependencies;
+mod hostile;
+mod process;
+mod reuse;
 mod rig;
