@@ -6,8 +6,8 @@
 //! | anything else, `x.sqlite`, say    | that path             | `x.json` beside it, if it exists |
 //!
 //! The JSON file is left as it is. The database notes what it took over, and an entry that is no valid tool stops the
-//! start before anything is written. Dependencies were not locked there, so a tool that has some keeps no lock and
-//! must be written again (`dynamic.tool.update`) before it can be called.
+//! start before anything is written. Dependencies were not locked there: a tool that has some is resolved
+//! anew when it is called, until it is written again (`dynamic.tool.update`), which locks them.
 
 mod entry;
 
@@ -217,7 +217,8 @@ fn report(path: &Path, records: &[ToolRecord]) {
     if !unlocked.is_empty() {
         tracing::warn!(
             tools = unlocked.join(", "),
-            "imported tools with dependencies must be written again (dynamic.tool.update) before they can be called"
+            "these imported tools have dependencies without a lock, which are resolved anew when they are called; \
+             dynamic.tool.update locks them"
         );
     }
 }

@@ -46,9 +46,7 @@ impl Tool {
     /// Why it can't be called until it is written again.
     pub fn problems(&self) -> impl Iterator<Item = &str> {
         let schemas = [&self.input, &self.output].into_iter().flatten();
-        let unlocked = !self.record.spec.dependencies.is_empty() && self.lock.is_none();
-        let unlocked = unlocked.then_some("its dependencies were never resolved");
-        schemas.filter_map(SchemaCheck::unusable).chain(unlocked)
+        schemas.filter_map(SchemaCheck::unusable)
     }
 
     fn kib(&self) -> u32 {

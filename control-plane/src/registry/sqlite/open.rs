@@ -6,15 +6,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use dynamic_mcp_shared::clock::Clock;
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::BUSY_TIMEOUT;
 use crate::registry::OpenError;
-use crate::registry::import;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+use crate::registry::{import, migrations};
 
 pub(super) async fn open(path: &Path, clock: &dyn Clock) -> Result<SqliteConnection, OpenError> {
     let location = import::locate(path)?;
@@ -35,7 +32,7 @@ pub(super) async fn open(path: &Path, clock: &dyn Clock) -> Result<SqliteConnect
         .begin_with("BEGIN IMMEDIATE")
         .await
         .map_err(failed("lock"))?;
-    MIGRATIONS
+    migrations::sqlite()
         .run_direct(None, &mut *transaction, false)
         .await
         .map_err(|error| failed("migrate")(sqlx::Error::Migrate(Box::new(error))))?;
