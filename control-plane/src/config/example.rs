@@ -42,7 +42,35 @@ fn example() -> String {
         }
         write!(text, "\n{entry}").unwrap();
     }
+    text + &of_executors()
+}
+
+/// What only an executor in a process of its own reads.
+#[cfg(feature = "embedded-executor")]
+fn of_executors() -> String {
+    use clap::CommandFactory as _;
+
+    let ours = entries(&Cli::definition());
+    let named = |entry: &str| {
+        entry
+            .lines()
+            .nth(1)
+            .and_then(|line| line.split('=').next())
+            .map(str::to_owned)
+    };
+    let known: Vec<_> = ours.iter().filter_map(|(_, entry)| named(entry)).collect();
+    let mut text = "\n# == dynamic-mcp-executor, besides those above that it shares ==\n".to_owned();
+    for (_, entry) in entries(&dynamic_mcp_executor::cli::Cli::command()) {
+        if named(&entry).is_some_and(|name| !known.contains(&name)) {
+            write!(text, "\n{entry}").unwrap();
+        }
+    }
     text
+}
+
+#[cfg(not(feature = "embedded-executor"))]
+fn of_executors() -> String {
+    String::new()
 }
 
 /// Run it with `UPDATE_ENV_EXAMPLE=1` to write the file anew.
