@@ -3,6 +3,7 @@
 
 pub mod cache;
 mod import;
+mod migrations;
 mod open_error;
 mod postgres;
 mod row;

@@ -81,11 +81,7 @@ impl PostgresRegistry {
     }
 
     async fn write(&self, tenant: &TenantId, actor: &str, write: Write) -> Result<ToolRecord, RegistryError> {
-        let command = Command {
-            tenant: tenant.clone(),
-            actor: actor.to_owned(),
-            write,
-        };
+        let command = Command::new(tenant, actor, write);
         let shared = &self.shared;
         let until = Instant::now() + DEADLINE;
         let mut lease = shared.lease(until).await?;

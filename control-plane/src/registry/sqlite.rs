@@ -60,10 +60,12 @@ impl SqliteRegistry {
         });
         let stop = lifecycle.soft().clone();
         let poll = store.clone();
+        // Read before anybody loads tools, so that no write falls between the two.
+        let seen = store.data_version().await.ok();
         lifecycle.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = poll.watch_other_processes() => {}
+                () = poll.watch_other_processes(seen) => {}
             }
         });
         Ok(Self { store, lifecycle })
@@ -72,11 +74,7 @@ impl SqliteRegistry {
     /// A write that was begun ends, and is told, even if its caller goes away meanwhile.
     async fn write(&self, tenant: &TenantId, actor: &str, write: Write) -> Result<ToolRecord, RegistryError> {
         let store = self.store.clone();
-        let command = Command {
-            tenant: tenant.clone(),
-            actor: actor.to_owned(),
-            write,
-        };
+        let command = Command::new(tenant, actor, write);
         let written = self.lifecycle.spawn(async move { store.write(&command).await });
         written
             .await
@@ -115,10 +113,9 @@ impl Store {
         Ok(record)
     }
 
-    async fn watch_other_processes(&self) {
+    async fn watch_other_processes(&self, mut last: Option<i64>) {
         let mut ticks = tokio::time::interval(POLL_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut last = None;
         loop {
             ticks.tick().await;
             match self.data_version().await {

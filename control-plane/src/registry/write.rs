@@ -15,6 +15,21 @@ pub(super) struct Command {
     pub(super) write: Write,
 }
 
+/// Of an actor's name, which may come from a token.
+const MAX_ACTOR_CHARS: usize = 256;
+
+impl Command {
+    pub(super) fn new(tenant: &TenantId, actor: &str, write: Write) -> Self {
+        // Postgres stores no NUL, and nobody wants to read the others in a history.
+        let printable = actor.chars().filter(|c| !c.is_control());
+        Self {
+            tenant: tenant.clone(),
+            actor: printable.take(MAX_ACTOR_CHARS).collect(),
+            write,
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(super) enum Write {
     Create {

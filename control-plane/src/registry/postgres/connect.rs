@@ -7,7 +7,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use dynamic_mcp_shared::clock::Clock;
 use secrecy::ExposeSecret;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::Notify;
@@ -17,9 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::changes::Changes;
 use super::config::{PostgresConfig, check_schema_name};
 use super::{DEADLINE, Shared, listen, statements};
-use crate::registry::{OpenError, RegistryError};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+use crate::registry::{OpenError, RegistryError, migrations};
 
 const MAX_CONNECTIONS: u32 = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -117,21 +115,13 @@ async fn migrate(options: &PgConnectOptions, schema: &str) -> Result<(), Failure
         .map_err(|_| Failure::Timeout)?
         .map_err(Failure::Connect)?;
     warn_of_a_bypass(&mut connection).await?;
-    let migrations = Migrator {
-        migrations: MIGRATIONS.migrations.clone(),
-        // A replica of the version before, restarted during a rolling update, finds migrations that it doesn't know.
-        ignore_missing: true,
-        ..Migrator::DEFAULT
-    };
-    let migrations = match schema_exists(&mut connection, schema).await? {
-        // Asking for it all the same would need the right to make schemas.
-        true => migrations,
-        false => {
-            let mut migrations = migrations;
-            migrations.create_schema(schema.to_owned());
-            migrations
-        }
-    };
+    let mut migrations = migrations::postgres();
+    // A replica of the version before, restarted during a rolling update, finds migrations that it doesn't know.
+    migrations.set_ignore_missing(true);
+    // Asking for a schema that exists would need the right to make one all the same.
+    if !schema_exists(&mut connection, schema).await? {
+        migrations.create_schema(schema.to_owned());
+    }
     timeout(
         MIGRATE_TIMEOUT,
         migrations.run_direct(None, &mut connection, false),
