@@ -9,6 +9,7 @@ mod violation;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
+use self::bounds::Cost;
 pub use self::violation::Violation;
 
 /// The most violations that one check collects.
@@ -27,6 +28,7 @@ enum Kind {
     Compiled {
         validator: Validator,
         properties: Vec<String>,
+        cost: Cost,
     },
     /// A stored schema that this version can't use: every value fails.
     Unusable(String),
@@ -38,7 +40,7 @@ impl SchemaCheck {
     /// # Errors
     /// Says what is wrong with the schema, in words for its author.
     pub fn compile(schema: &Value) -> Result<Self, String> {
-        bounds::check(schema)?;
+        let cost = bounds::check(schema)?;
         let patterns = PatternOptions::regex()
             .size_limit(MAX_PATTERN_SIZE)
             .dfa_size_limit(MAX_PATTERN_SIZE);
@@ -53,6 +55,7 @@ impl SchemaCheck {
         Ok(Self(Kind::Compiled {
             validator,
             properties: properties.collect(),
+            cost,
         }))
     }
 
@@ -74,10 +77,12 @@ impl SchemaCheck {
     /// The first few violations. Their text holds parts of the value, so it must not be logged.
     pub fn check(&self, value: &Value) -> Result<(), Vec<Violation>> {
         match &self.0 {
+            Kind::Compiled { cost, .. } if !cost.allows(value) => Err(vec![Violation::of_size()]),
             Kind::Compiled { validator, .. } if validator.is_valid(value) => Ok(()),
             Kind::Compiled {
                 validator,
                 properties,
+                ..
             } => Err(validator
                 .iter_errors(value)
                 .take(MAX_VIOLATIONS)

@@ -1,13 +1,16 @@
-//! What a schema may cost. A check visits at most so many schema nodes for each node of the value, which is what the
-//! weight counts: with every `$ref` followed, a schema of a few hundred bytes could otherwise double at each step.
+//! What a check may cost. It visits at most so many schema nodes for each node of the value, which is what the weight
+//! counts: with every `$ref` followed, a schema of a few hundred bytes could otherwise double at each step. The work of
+//! one check is bounded by the weight and the size of the value together.
 
 use serde_json::{Map, Value};
 
 const MAX_BYTES: usize = 64 * 1024;
 const MAX_DEPTH: usize = 32;
 /// Schema nodes with every `$ref` followed.
-const MAX_WEIGHT: u64 = 5_000;
-const MAX_PATTERNS: usize = 200;
+const MAX_WEIGHT: u64 = 2_000;
+const MAX_PATTERNS: usize = 100;
+/// Of one check, in steps of some 10 ns: about half a second.
+const MAX_WORK: u64 = 50_000_000;
 
 const DRAFTS: [&str; 3] = [
     "https://json-schema.org/draft/2020-12/schema",
@@ -40,9 +43,39 @@ const SCHEMA_MAPS: [&str; 6] = [
     "properties",
 ];
 
+/// What a schema costs for each node, and for each byte of text, of a value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cost {
+    weight: u64,
+    patterns: u64,
+}
+
+impl Cost {
+    /// Whether a check of the value takes a bounded time.
+    pub(super) fn allows(self, value: &Value) -> bool {
+        let mut left = MAX_WORK;
+        self.spend(value, &mut left).is_some()
+    }
+
+    fn spend(self, value: &Value, left: &mut u64) -> Option<()> {
+        let text = |text: &str| self.patterns.saturating_mul(text.len() as u64);
+        let here = match value {
+            Value::String(string) => text(string),
+            Value::Object(fields) => fields.keys().map(|name| text(name)).sum(),
+            _ => 0,
+        };
+        *left = left.checked_sub(self.weight.saturating_add(here))?;
+        match value {
+            Value::Array(items) => items.iter().try_for_each(|item| self.spend(item, left)),
+            Value::Object(fields) => fields.values().try_for_each(|field| self.spend(field, left)),
+            _ => Some(()),
+        }
+    }
+}
+
 /// # Errors
 /// Says which bound is passed.
-pub(super) fn check(schema: &Value) -> Result<(), String> {
+pub(super) fn check(schema: &Value) -> Result<Cost, String> {
     let bytes = schema.to_string().len();
     if bytes > MAX_BYTES {
         return Err(format!(
@@ -58,7 +91,11 @@ pub(super) fn check(schema: &Value) -> Result<(), String> {
         weight: 0,
         patterns: 0,
     };
-    walk.visit(schema, 1)
+    walk.visit(schema, 1)?;
+    Ok(Cost {
+        weight: walk.weight.max(1),
+        patterns: walk.patterns as u64,
+    })
 }
 
 fn check_draft(draft: &Value) -> Result<(), String> {

@@ -134,6 +134,18 @@ fn schemas_that_would_cost_too_much_are_refused() {
 }
 
 #[test]
+fn a_value_too_large_for_its_schema_is_refused_before_it_is_checked() {
+    let branches: Vec<Value> = (0..1_500).map(|number| json!({"const": number})).collect();
+    let schema = json!({"type": "array", "items": {"anyOf": branches}});
+    let check = SchemaCheck::compile(&schema).unwrap();
+    assert!(check.check(&json!(vec![7; 1_000])).is_ok());
+    let started = Instant::now();
+    let problem = describe("arguments", &check.check(&json!(vec![-1; 500_000])).unwrap_err());
+    assert!(problem.contains("too large"), "{problem}");
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
 fn hostile_patterns_take_linear_time_or_are_refused() {
     let schema = json!({"type": "object", "properties": {"a": {"pattern": "^(a+)+$"}}});
     let check = SchemaCheck::compile(&schema).unwrap();

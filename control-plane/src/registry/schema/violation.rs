@@ -36,6 +36,14 @@ impl fmt::Display for Violation {
 }
 
 impl Violation {
+    pub(super) fn of_size() -> Self {
+        Self {
+            field: String::new(),
+            rule: "is too large to be checked against so complex a schema".to_owned(),
+            got: None,
+        }
+    }
+
     pub(super) fn of_schema(problem: &str) -> Self {
         Self {
             field: String::new(),
