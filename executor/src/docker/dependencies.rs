@@ -17,6 +17,8 @@ mod lock;
 mod npm;
 mod origin;
 mod profile;
+#[cfg(test)]
+mod tests;
 mod volume;
 
 use std::collections::HashMap;
