@@ -175,7 +175,7 @@ impl Arguments {
 fn whole(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
         let number = value.as_f64()?;
-        let in_range = number >= 0.0 && number <= 9_007_199_254_740_991.0 && number.fract() == 0.0;
+        let in_range = (0.0..=9_007_199_254_740_991.0).contains(&number) && number.fract() == 0.0;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

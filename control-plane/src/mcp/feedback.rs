@@ -40,10 +40,10 @@ impl Feedback {
         call: impl FnOnce(Option<mpsc::Sender<Progress>>) -> F,
     ) -> F::Output {
         let Some(token) = &self.token else {
-            return call(None).await;
+            return Box::pin(call(None)).await;
         };
         let (sender, receiver) = mpsc::channel(QUEUED_PROGRESS);
-        let mut call = std::pin::pin!(call(Some(sender)));
+        let mut call = Box::pin(call(Some(sender)));
         let mut forward = std::pin::pin!(self.forward(token, receiver));
         tokio::select! {
             output = &mut call => {

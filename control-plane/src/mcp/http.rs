@@ -37,6 +37,18 @@ pub struct HttpMcpConfig {
     pub stream_keep_alive: Duration,
 }
 
+impl HttpMcpConfig {
+    /// With 10,000 sessions at once and a comment every 15 seconds.
+    pub fn new(session_ttl: Duration, max_body_bytes: usize) -> Self {
+        Self {
+            session_ttl,
+            max_sessions: 10_000,
+            max_body_bytes,
+            stream_keep_alive: Duration::from_secs(15),
+        }
+    }
+}
+
 /// The endpoint, to be mounted where `MCP_PATH` says. Host, Origin and authentication are checked in front of it; who the
 /// caller is comes as `Arc<Principal>` among the request's extensions.
 #[derive(Clone)]

@@ -243,6 +243,3 @@ async fn expire_idle(sessions: Arc<Sessions>) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

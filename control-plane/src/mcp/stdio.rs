@@ -44,7 +44,6 @@ pub async fn serve<R, W>(
     lifecycle: &Lifecycle,
     stdin: R,
     stdout: W,
-    max_message_bytes: usize,
 ) -> Result<(), ServerInitializeError>
 where
     R: AsyncRead + Send + Unpin + 'static,
@@ -57,11 +56,11 @@ where
         stop: lifecycle.soft().clone(),
         closed: closed.clone(),
     };
-    let transport = AsyncRwTransport::new_server(stdin, stdout).with_max_line_length(max_message_bytes);
+    let transport = AsyncRwTransport::new_server(stdin, stdout);
     let server = DynamicMcp::new(deps, lifecycle.clone());
     let running = server.running().clone();
     lifecycle.spawn(end_after(closed, lifecycle.clone(), running, end.clone()));
-    match serve_server_with_ct(server, transport, end.clone()).await {
+    match Box::pin(serve_server_with_ct(server, transport, end.clone())).await {
         Ok(service) => {
             // Why it ended is known to whoever ended it.
             let _reason = service.waiting().await;

@@ -30,7 +30,7 @@ struct State {
 }
 
 enum Next {
-    Message(ServerJsonRpcMessage),
+    Message(Box<ServerJsonRpcMessage>),
     Nothing,
     /// Another stream has taken over.
     Replaced,
@@ -81,7 +81,7 @@ impl Outbox {
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
             match self.state.lock().next(reader) {
-                Next::Message(message) => return Some(message),
+                Next::Message(message) => return Some(*message),
                 Next::Replaced => return None,
                 Next::Nothing => {}
             }
@@ -95,7 +95,9 @@ impl State {
         if self.reader != reader {
             return Next::Replaced;
         }
-        self.waiting.pop_front().map_or(Next::Nothing, Next::Message)
+        self.waiting
+            .pop_front()
+            .map_or(Next::Nothing, |message| Next::Message(Box::new(message)))
     }
 
     /// A log message rather than the word that the tools changed.

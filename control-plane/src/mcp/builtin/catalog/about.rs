@@ -179,7 +179,7 @@ fn caller() -> Builtin {
         .idempotent(false)
         .open_world(false);
     builtin(
-        Call::CallTool,
+        Call::ByName,
         Tool::new("dynamic.tool.call", CALL, call),
         "Call a tool by name",
         hints,

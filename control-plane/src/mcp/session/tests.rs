@@ -1,1 +1,0 @@
-//! Sessions expire, are bounded and bound, and are held up by nobody.

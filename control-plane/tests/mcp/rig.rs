@@ -1,0 +1,305 @@
+//! The endpoint with everything behind it, and the two ways in which clients talk to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use dynamic_mcp_control_plane::audit::Audit;
+use dynamic_mcp_control_plane::catalog::{AdminGate, Catalog, CatalogConfig};
+use dynamic_mcp_control_plane::guard::{Guard, GuardLimits, MemoryGuard, MemoryGuardConfig};
+use dynamic_mcp_control_plane::jobs::Jobs;
+use dynamic_mcp_control_plane::mcp::http::{HttpMcpConfig, McpService};
+use dynamic_mcp_control_plane::mcp::{self, McpDeps, Profile};
+use dynamic_mcp_control_plane::principal::Principal;
+use dynamic_mcp_control_plane::registry::Registry;
+use dynamic_mcp_control_plane::registry::SqliteRegistry;
+use dynamic_mcp_control_plane::registry::cache::ToolCache;
+use dynamic_mcp_control_plane::scheduler::fleet::Fleet;
+use dynamic_mcp_control_plane::scheduler::{Scheduler, SchedulerConfig};
+use dynamic_mcp_shared::clock::SystemClock;
+use dynamic_mcp_shared::ids::TenantId;
+use dynamic_mcp_shared::lifecycle::Lifecycle;
+use dynamic_mcp_shared::policy::SandboxPolicy;
+use dynamic_mcp_shared::readiness::Readiness;
+use futures::StreamExt as _;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tower::Service as _;
+
+use crate::executor::{self, Joined};
+
+pub const MODERN: &str = "2026-07-28";
+pub const LEGACY: &str = "2025-11-25";
+/// Longer than anything takes that does not hang.
+pub const SOON: Duration = Duration::from_secs(10);
+
+pub struct Rig {
+    pub deps: Arc<McpDeps>,
+    pub lifecycle: Lifecycle,
+    pub service: McpService,
+    _executor: Joined,
+    _dir: tempfile::TempDir,
+}
+
+impl Rig {
+    pub async fn new() -> Self {
+        Self::with(
+            Profile::Enterprise,
+            HttpMcpConfig::new(Duration::from_secs(60), 1 << 20),
+        )
+        .await
+    }
+
+    pub async fn with(profile: Profile, config: HttpMcpConfig) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lifecycle = Lifecycle::new(Duration::from_secs(1));
+        let clock = Arc::new(SystemClock);
+        let registry = SqliteRegistry::open(&dir.path().join("tools.db"), clock.clone(), lifecycle.clone())
+            .await
+            .expect("a store");
+        let registry: Arc<dyn Registry> = Arc::new(registry);
+        let cache = Arc::new(ToolCache::new(registry.clone(), &lifecycle));
+        let fleet = Arc::new(Fleet::default());
+        let executor = executor::join(&fleet);
+        let scheduler = Arc::new(Scheduler::new(fleet, SchedulerConfig::default()));
+        let policy = Arc::new(policy());
+        let audit = Audit::disabled();
+        let guard: Arc<dyn Guard> = Arc::new(MemoryGuard::new(guard_config()));
+        let catalog = CatalogConfig {
+            max_tools: 500,
+            read_only: false,
+            admin: AdminGate::default(),
+            reserved: mcp::builtin_names(),
+        };
+        let catalog = Catalog::new(
+            registry,
+            cache.clone(),
+            scheduler.clone(),
+            policy.clone(),
+            audit.clone(),
+            catalog,
+        );
+        let jobs = Jobs::new(guard.clone(), audit, scheduler, policy, lifecycle.clone());
+        let readiness = Readiness::default();
+        readiness.set_loaded();
+        let deps = Arc::new(McpDeps {
+            catalog: Arc::new(catalog),
+            cache,
+            jobs: Arc::new(jobs),
+            guard,
+            readiness,
+            runtime_config: json!({"dynamic": {"backend": "file"}}),
+            profile,
+            started: Instant::now(),
+            clock,
+        });
+        let service = mcp::http::service(deps.clone(), &config, &lifecycle);
+        Self {
+            deps,
+            lifecycle,
+            service,
+            _executor: executor,
+            _dir: dir,
+        }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.service.clone().call(request).await.expect("infallible");
+        Answer::new(response)
+    }
+
+    /// One request of the newest era.
+    pub async fn modern(&self, method: &str, params: Value) -> Answer {
+        self.send(modern_request(1, method, params)).await
+    }
+
+    /// The result of a request of the newest era.
+    pub async fn result(&self, method: &str, params: Value) -> Value {
+        let answer = self.modern(method, params).await;
+        assert_eq!(answer.status(), 200);
+        let message = answer.message().await;
+        assert!(message["error"].is_null(), "{message}");
+        message["result"].clone()
+    }
+
+    /// The result of a call of a tool.
+    pub async fn call(&self, name: &str, arguments: Value) -> Value {
+        self.result("tools/call", json!({"name": name, "arguments": arguments}))
+            .await
+    }
+
+    pub async fn create(&self, tool: Value) {
+        let result = self.call("dynamic.tool.create", json!({"tool": tool})).await;
+        assert_eq!(result["isError"], false, "{result}");
+    }
+
+    pub async fn active_executions(&self) -> u32 {
+        self.deps
+            .guard
+            .metrics(&TenantId::default())
+            .await
+            .active_executions
+    }
+
+    /// Waits until so many executions hold a permit.
+    pub async fn until_active(&self, count: u32) {
+        let reached = async {
+            while self.active_executions().await != count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, reached)
+            .await
+            .expect("the executions begin or end");
+    }
+}
+
+fn policy() -> SandboxPolicy {
+    use clap::{Args as _, FromArgMatches as _};
+    let command = SandboxPolicy::augment_args(clap::Command::new("policy"));
+    SandboxPolicy::from_arg_matches(&command.get_matches_from(["policy"])).expect("the defaults")
+}
+
+fn guard_config() -> MemoryGuardConfig {
+    MemoryGuardConfig {
+        limits: GuardLimits {
+            max_concurrency: 64,
+            max_calls_per_window: 10_000,
+            window_ms: 60_000,
+        },
+        queue_wait: Duration::from_millis(100),
+        max_waiting: 64,
+    }
+}
+
+pub fn somebody(tenant: &str) -> Arc<Principal> {
+    Arc::new(Principal {
+        tenant: tenant.parse().expect("a tenant"),
+        subject: tenant.to_owned(),
+        client: "test".to_owned(),
+    })
+}
+
+pub fn modern_request(id: u64, method: &str, mut params: Value) -> Request<Body> {
+    let name = params["name"]
+        .as_str()
+        .or(params["uri"].as_str())
+        .map(str::to_owned);
+    let meta = params
+        .as_object_mut()
+        .expect("an object")
+        .entry("_meta")
+        .or_insert(json!({}));
+    meta["io.modelcontextprotocol/protocolVersion"] = MODERN.into();
+    meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    let mut request = post(MODERN)
+        .header("mcp-method", method)
+        .body(message(Some(id), method, &params))
+        .expect("a request");
+    if let Some(name) = name {
+        request
+            .headers_mut()
+            .insert("mcp-name", name.parse().expect("a header"));
+    }
+    request
+}
+
+pub fn post(version: &str) -> http::request::Builder {
+    Request::post("http://localhost/mcp")
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", version)
+}
+
+pub fn message(id: Option<u64>, method: &str, params: &Value) -> Body {
+    let mut message = json!({"jsonrpc": "2.0", "method": method, "params": params});
+    if let Some(id) = id {
+        message["id"] = id.into();
+    }
+    Body::from(message.to_string())
+}
+
+/// An answer whose body is read as far as the test wants.
+pub struct Answer {
+    response: Response<Body>,
+    buffer: String,
+}
+
+impl Answer {
+    fn new(response: Response<Body>) -> Self {
+        Self {
+            response,
+            buffer: String::new(),
+        }
+    }
+
+    pub fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.response
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().expect("a text").to_owned())
+    }
+
+    pub fn is_stream(&self) -> bool {
+        self.header("content-type")
+            .is_some_and(|kind| kind.starts_with("text/event-stream"))
+    }
+
+    /// The body as one JSON message, or the last message of the stream.
+    pub async fn message(mut self) -> Value {
+        if !self.is_stream() {
+            let body = self
+                .response
+                .into_body()
+                .collect()
+                .await
+                .expect("a body")
+                .to_bytes();
+            return serde_json::from_slice(&body).expect("JSON");
+        }
+        let mut last = None;
+        while let Some(message) = self.next().await {
+            last = Some(message);
+        }
+        last.expect("a message")
+    }
+
+    /// The next message of the stream; `None` when it has ended.
+    pub async fn next(&mut self) -> Option<Value> {
+        tokio::time::timeout(SOON, self.next_event())
+            .await
+            .expect("the stream says something")
+    }
+
+    /// Whether the stream stays silent for so long.
+    pub async fn is_silent_for(&mut self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.next_event()).await.is_err()
+    }
+
+    async fn next_event(&mut self) -> Option<Value> {
+        loop {
+            if let Some((event, rest)) = self.buffer.split_once("\n\n") {
+                let data: String = event
+                    .lines()
+                    .filter_map(|line| line.strip_prefix("data:"))
+                    .map(str::trim)
+                    .collect();
+                self.buffer = rest.to_owned();
+                if data.is_empty() {
+                    continue;
+                }
+                return Some(serde_json::from_str(&data).expect("JSON"));
+            }
+            let mut frames = self.response.body_mut().into_data_stream();
+            let chunk = frames.next().await?.expect("a frame");
+            self.buffer.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
+        }
+    }
+}
