@@ -152,7 +152,7 @@ impl Conversation {
             }
         };
         match ended {
-            Ok(Ok(finished)) => Attempt::Finished(Box::new(finished)),
+            Ok(Ok(attempt)) => attempt,
             Ok(Err(message)) => Attempt::Interrupted { message },
             Err(_) => Attempt::Interrupted {
                 message: "the executor did not say how the call ended".to_owned(),
@@ -165,7 +165,7 @@ impl Conversation {
 async fn finished(
     events: &mut Streaming<ExecuteEvent>,
     progress: Option<mpsc::Sender<Progress>>,
-) -> Result<Finished, String> {
+) -> Result<Attempt, String> {
     loop {
         match next(events).await? {
             Event::Progress(message) => {
@@ -174,11 +174,15 @@ async fn finished(
                 }
             }
             Event::Finished(message) => {
-                return Finished::try_from(message).map_err(|error| error.to_string());
+                let finished = Finished::try_from(message).map_err(|error| error.to_string())?;
+                return Ok(Attempt::Finished(Box::new(finished)));
             }
-            Event::Ready(_) | Event::Rejected(_) => {
-                return Err("the executor answered out of turn".to_owned());
+            // The start came too late: the sandbox had been given back, and the executor vouches that nothing ran.
+            Event::Rejected(rejected) => {
+                let Rejection { reason, message } = rejected.into();
+                return Ok(Attempt::NeverStarted { reason, message });
             }
+            Event::Ready(_) => return Err("the executor answered out of turn".to_owned()),
         }
     }
 }

@@ -34,6 +34,8 @@ enum Script {
     Rejects(v1::RejectReason),
     BreaksBeforeReady,
     BreaksAfterStart,
+    /// Gave the sandbox back before the start came.
+    RejectsTheStart,
     /// Says how it ended only once it is told to cancel.
     WaitsForCancel,
 }
@@ -94,6 +96,10 @@ impl Scripted {
         let start = requests.message().await?.and_then(|request| request.message);
         if !matches!(start, Some(Request::Start(_))) {
             return Ok(());
+        }
+        if matches!(self.script, Script::RejectsTheStart) {
+            let reason = v1::RejectReason::NoCapacity.into();
+            return say(Event::Rejected(v1::Rejected { reason, message: "too late".to_owned() })).await;
         }
         self.started.fetch_add(1, Ordering::SeqCst);
         let outcome = match self.script {
@@ -198,6 +204,15 @@ async fn a_break_after_the_start_is_never_tried_again() {
     let cluster = Cluster::of(&[Script::BreaksAfterStart, Script::BreaksAfterStart]);
     assert!(matches!(cluster.run().await, Scheduled::Interrupted { .. }));
     assert_eq!(cluster.started(), 1);
+}
+
+#[tokio::test]
+async fn a_start_that_came_too_late_is_tried_elsewhere() {
+    let cluster = Cluster::of(&[Script::RejectsTheStart, Script::Finishes]);
+    for _ in 0..8 {
+        assert!(matches!(cluster.run().await, Scheduled::Finished { finished, .. } if finished.outcome.is_ok()));
+    }
+    assert_eq!(cluster.started(), 8);
 }
 
 #[tokio::test]
