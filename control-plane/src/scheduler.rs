@@ -20,6 +20,8 @@ use self::fleet::{Fleet, Reservation};
 use self::placement::NoPlace;
 use crate::metric_names::Stage;
 
+/// How often a waiting job looks again: an executor in this process is asked for its state, and says nothing by itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// On how many nodes a job that never started is tried.
 const MAX_ATTEMPTS: usize = 3;
 
@@ -175,13 +177,15 @@ impl Scheduler {
                 NoPlace::NoNodes => tried.is_empty(),
                 NoPlace::NoImage => false,
             };
-            if !waiting_helps || tokio::time::timeout_at(give_up_at, changed).await.is_err() {
+            if !waiting_helps || Instant::now() >= give_up_at {
                 return Err(PlacementRefusal {
                     why,
                     image: image.to_owned(),
                     reasons: self.fleet.reasons(),
                 });
             }
+            let look_again_at = give_up_at.min(Instant::now() + LOOK_AGAIN);
+            let _unchanged = tokio::time::timeout_at(look_again_at, changed).await;
         }
     }
 

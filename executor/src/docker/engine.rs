@@ -196,9 +196,7 @@ impl DockerEngine {
     }
 
     async fn look_for_images(self: Arc<Self>) {
-        for image in self.images.look().await {
-            self.shelves.pool.open(&image);
-        }
+        self.images.look(|image| self.shelves.pool.open(image)).await;
     }
 
     fn unavailable(&self) -> Option<String> {
@@ -309,6 +307,7 @@ fn key_of(job: &Job, shape: &SandboxShape) -> Result<Option<Arc<Key>>, Rejection
 
 #[async_trait]
 impl Engine for DockerEngine {
+    #[tracing::instrument(skip_all, fields(job.id = %job.id, tenant = %job.tenant, image = %job.image))]
     async fn prepare(&self, job: Job) -> Result<Box<dyn PreparedJob>, Rejection> {
         let began = Instant::now();
         self.check(&job)?;
@@ -350,8 +349,9 @@ impl Engine for DockerEngine {
 
     fn status(&self) -> EngineStatus {
         let images = self.images.snapshot().into_iter();
+        let looking = || (!self.images.are_known()).then(|| "still looking for the sandbox images".to_owned());
         EngineStatus {
-            unavailable: self.unavailable(),
+            unavailable: self.unavailable().or_else(looking),
             runtime: self.runtime.read().clone(),
             images: images
                 .map(|(name, present)| ImageStatus {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -16,6 +17,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 pub struct Images {
     client: Arc<EngineClient>,
     present: RwLock<BTreeMap<String, bool>>,
+    looked: AtomicBool,
 }
 
 impl Images {
@@ -23,7 +25,13 @@ impl Images {
         Self {
             client,
             present: RwLock::new(allowed.iter().map(|image| (image.clone(), false)).collect()),
+            looked: AtomicBool::new(false),
         }
+    }
+
+    /// Whether it is known which images are here. Before, a job that needs one must wait and not be refused.
+    pub fn are_known(&self) -> bool {
+        self.looked.load(Ordering::Acquire)
     }
 
     pub fn is_present(&self, image: &str) -> bool {
@@ -39,23 +47,34 @@ impl Images {
             .collect()
     }
 
-    /// Looks for each image and pulls what is missing. Answers with those that were not there before.
-    pub async fn look(&self) -> Vec<String> {
-        let mut new = Vec::new();
+    /// Looks for each image and pulls what is missing. `found` is told of each that was not there before.
+    pub async fn look(&self, found: impl Fn(&str)) {
+        let mut missing = Vec::new();
         for (image, was_there) in self.snapshot() {
-            let is_there = match self.client.inspect_image(&image).await {
-                Ok(Some(_)) => true,
-                Ok(None) => self.pull(&image).await,
+            match self.client.inspect_image(&image).await {
+                Ok(Some(_)) if was_there => {}
+                Ok(Some(_)) => self.is_there(image, &found),
+                Ok(None) => {
+                    self.present.write().insert(image.clone(), false);
+                    missing.push(image);
+                }
                 // Health says so already.
-                Err(_) => was_there,
-            };
-            if is_there && !was_there {
-                tracing::info!(image, "the sandbox image is there");
-                new.push(image.clone());
+                Err(_) => {}
             }
-            self.present.write().insert(image, is_there);
         }
-        new
+        // A pull takes minutes, and the images that are here can be used meanwhile.
+        self.looked.store(true, Ordering::Release);
+        for image in missing {
+            if self.pull(&image).await {
+                self.is_there(image, &found);
+            }
+        }
+    }
+
+    fn is_there(&self, image: String, found: &impl Fn(&str)) {
+        tracing::info!(image, "the sandbox image is there");
+        found(&image);
+        self.present.write().insert(image, true);
     }
 
     async fn pull(&self, image: &str) -> bool {
