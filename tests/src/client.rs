@@ -6,6 +6,9 @@ use anyhow::{Context, Result, bail};
 use futures::StreamExt;
 use reqwest::header::HeaderMap;
 use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
+
+use crate::stdio::StdioServer;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Era {
@@ -29,6 +32,8 @@ impl Era {
 pub struct McpClient {
     http: reqwest::Client,
     url: String,
+    /// Instead of HTTP.
+    stdio: Option<Mutex<StdioServer>>,
     era: Era,
     session: Option<String>,
     next_id: AtomicU64,
@@ -41,6 +46,7 @@ impl McpClient {
         let mut client = Self {
             http: reqwest::Client::new(),
             url: format!("{base_url}/mcp"),
+            stdio: None,
             era,
             session: None,
             next_id: AtomicU64::new(1),
@@ -59,6 +65,38 @@ impl McpClient {
             client.send(&initialized).await?.error_for_status()?;
         }
         Ok(client)
+    }
+
+    /// Over the stdin and stdout of a server of its own.
+    ///
+    /// # Errors
+    /// When it does not start, or the handshake fails.
+    pub async fn over_stdio(era: Era, settings: &[(&str, &str)]) -> Result<Self> {
+        let server = match era {
+            Era::Legacy => StdioServer::start(settings).await?,
+            Era::Modern => StdioServer::spawn(settings)?,
+        };
+        // The handshake has taken the first ids.
+        let next_id = AtomicU64::new(100);
+        let stdio = Some(Mutex::new(server));
+        Ok(Self {
+            http: reqwest::Client::new(),
+            url: String::new(),
+            stdio,
+            era,
+            session: None,
+            next_id,
+        })
+    }
+
+    pub fn era(&self) -> Era {
+        self.era
+    }
+
+    /// For the messages of an assertion.
+    pub fn describe(&self) -> String {
+        let transport = if self.stdio.is_some() { "stdio" } else { "http" };
+        format!("{} over {transport}", self.era.version())
     }
 
     pub fn session(&self) -> Option<&str> {
@@ -86,6 +124,11 @@ impl McpClient {
     /// # Errors
     /// When the connection fails.
     pub async fn send(&self, message: &Value) -> Result<reqwest::Response> {
+        Ok(self.prepare(message).send().await?)
+    }
+
+    /// The same before it is sent, for a test that adds to it.
+    pub fn prepare(&self, message: &Value) -> reqwest::RequestBuilder {
         let mut request = self
             .http
             .post(&self.url)
@@ -102,7 +145,7 @@ impl McpClient {
                 request = request.header("mcp-name", name);
             }
         }
-        Ok(request.send().await?)
+        request
     }
 
     /// The `result` of a request.
@@ -124,6 +167,11 @@ impl McpClient {
     pub async fn ask_raw(&self, method: &str, params: Value) -> Result<Value> {
         let message = self.request(method, params);
         let id = message["id"].as_u64().context("an id")?;
+        if let Some(stdio) = &self.stdio {
+            let mut server = stdio.lock().await;
+            server.write(&message).await?;
+            return server.answer(id).await;
+        }
         answer(self.send(&message).await?, id).await
     }
 
@@ -132,7 +180,8 @@ impl McpClient {
     /// # Errors
     /// When the answer is a protocol error.
     pub async fn call(&self, tool: &str, arguments: Value) -> Result<Value> {
-        self.ask("tools/call", json!({"name": tool, "arguments": arguments})).await
+        self.ask("tools/call", json!({"name": tool, "arguments": arguments}))
+            .await
     }
 
     /// Calls a tool; answers its structured content.
@@ -147,6 +196,21 @@ impl McpClient {
         Ok(result["structuredContent"].clone())
     }
 
+    /// Calls a tool that has to refuse; answers what it says to a person.
+    ///
+    /// # Errors
+    /// When the call is not a tool error.
+    pub async fn refusal(&self, tool: &str, arguments: Value) -> Result<String> {
+        let result = self.call(tool, arguments).await?;
+        if result["isError"] != true {
+            bail!("{tool} did not refuse: {result}");
+        }
+        Ok(result["content"][0]["text"]
+            .as_str()
+            .context("a text")?
+            .to_owned())
+    }
+
     /// Makes a tool of that name from that body, with further fields of the draft.
     ///
     /// # Errors
@@ -156,7 +220,8 @@ impl McpClient {
         if let (Some(tool), Value::Object(further)) = (tool.as_object_mut(), further) {
             tool.extend(further);
         }
-        self.structured("dynamic.tool.create", json!({"tool": tool})).await
+        self.structured("dynamic.tool.create", json!({"tool": tool}))
+            .await
     }
 
     /// The names of all tools, over all pages.
@@ -167,15 +232,64 @@ impl McpClient {
         let mut names = Vec::new();
         let mut cursor = Value::Null;
         loop {
-            let params = if cursor.is_null() { json!({}) } else { json!({"cursor": cursor}) };
+            let params = if cursor.is_null() {
+                json!({})
+            } else {
+                json!({"cursor": cursor})
+            };
             let page = self.ask("tools/list", params).await?;
             let tools = page["tools"].as_array().context("tools")?;
-            names.extend(tools.iter().filter_map(|tool| tool["name"].as_str().map(str::to_owned)));
+            names.extend(
+                tools
+                    .iter()
+                    .filter_map(|tool| tool["name"].as_str().map(str::to_owned)),
+            );
             cursor = page["nextCursor"].clone();
             if cursor.is_null() {
                 return Ok(names);
             }
         }
+    }
+
+    /// A tool as `tools/list` shows it.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub async fn listed(&self, name: &str) -> Result<Value> {
+        let page = self.ask("tools/list", json!({})).await?;
+        let tools = page["tools"].as_array().context("tools")?;
+        tools
+            .iter()
+            .find(|tool| tool["name"] == name)
+            .cloned()
+            .with_context(|| format!("{name} is not listed"))
+    }
+
+    /// Subscribes to changes of the tools, as 2026-07-28 does it; nothing has been read from the stream yet.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn listen(&self) -> Result<EventStream> {
+        let message = self.request(
+            "subscriptions/listen",
+            json!({"notifications": {"toolsListChanged": true}}),
+        );
+        Ok(EventStream::new(self.send(&message).await?.error_for_status()?))
+    }
+
+    /// Ends a legacy session.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn end_session(&self) -> Result<reqwest::Response> {
+        let mut request = self
+            .http
+            .delete(&self.url)
+            .header("mcp-protocol-version", self.era.version());
+        if let Some(session) = &self.session {
+            request = request.header("mcp-session-id", session);
+        }
+        Ok(request.send().await?)
     }
 
     /// Opens the stream on which a legacy session gets its notifications.
@@ -187,7 +301,11 @@ impl McpClient {
         if let Some(session) = &self.session {
             request = request.header("mcp-session-id", session);
         }
-        let response = request.header("mcp-protocol-version", self.era.version()).send().await?.error_for_status()?;
+        let response = request
+            .header("mcp-protocol-version", self.era.version())
+            .send()
+            .await?
+            .error_for_status()?;
         Ok(EventStream::new(response))
     }
 }
@@ -202,8 +320,15 @@ pub struct EventStream {
 impl EventStream {
     pub fn new(response: reqwest::Response) -> Self {
         let headers = response.headers().clone();
-        let chunks = response.bytes_stream().map(|chunk| chunk.map(|bytes| bytes.to_vec())).boxed();
-        Self { headers, chunks, buffer: Vec::new() }
+        let chunks = response
+            .bytes_stream()
+            .map(|chunk| chunk.map(|bytes| bytes.to_vec()))
+            .boxed();
+        Self {
+            headers,
+            chunks,
+            buffer: Vec::new(),
+        }
     }
 
     pub fn headers(&self) -> &HeaderMap {
@@ -219,8 +344,11 @@ impl EventStream {
             while let Some(end) = find_event_end(&self.buffer) {
                 let event: Vec<u8> = self.buffer.drain(..end).collect();
                 let event = String::from_utf8(event)?;
-                let data: Vec<_> =
-                    event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim).collect();
+                let data: Vec<_> = event
+                    .lines()
+                    .filter_map(|line| line.strip_prefix("data:"))
+                    .map(str::trim)
+                    .collect();
                 let data = data.join("\n");
                 if !data.is_empty() {
                     return Ok(Some(serde_json::from_str(&data)?));
@@ -246,14 +374,21 @@ impl EventStream {
             }
             bail!("the stream ended without it")
         };
-        tokio::time::timeout(std::time::Duration::from_secs(10), find).await.context("no such message came")?
+        tokio::time::timeout(std::time::Duration::from_secs(10), find)
+            .await
+            .context("no such message came")?
     }
 }
 
 fn find_event_end(buffer: &[u8]) -> Option<usize> {
     let ends = [b"\n\n".as_slice(), b"\r\n\r\n".as_slice()];
     ends.into_iter()
-        .filter_map(|end| buffer.windows(end.len()).position(|window| window == end).map(|at| at + end.len()))
+        .filter_map(|end| {
+            buffer
+                .windows(end.len())
+                .position(|window| window == end)
+                .map(|at| at + end.len())
+        })
         .min()
 }
 
@@ -263,7 +398,10 @@ fn find_event_end(buffer: &[u8]) -> Option<usize> {
 /// When there is none.
 pub async fn answer(response: reqwest::Response, id: u64) -> Result<Value> {
     let status = response.status();
-    let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+    let content_type = response
+        .headers()
+        .get("content-type")
+        .and_then(|value| value.to_str().ok());
     if content_type.is_some_and(|value| value.starts_with("text/event-stream")) {
         let mut events = EventStream::new(response);
         while let Some(message) = events.next().await? {

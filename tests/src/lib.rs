@@ -2,8 +2,15 @@
 //! into the crates under test.
 
 pub mod client;
+pub mod database;
 pub mod docker;
 pub mod eventually;
+pub mod foreign;
+pub mod measured;
 pub mod process;
+pub mod proxy;
+pub mod resources;
+pub mod running;
 pub mod server;
+pub mod state;
 pub mod stdio;

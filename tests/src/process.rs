@@ -1,7 +1,7 @@
 //! A process of the product: its log is kept, and it never outlives its test.
 
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,19 +20,27 @@ pub struct Process {
     lines: watch::Receiver<usize>,
 }
 
-/// The built binary of that name, beside this test's own.
+/// The built binary of that name: in `TEST_BIN_DIR`, or beside this test's own.
 ///
 /// # Errors
 /// When it has not been built.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let mut dir = std::env::current_exe().context("where this test is")?;
-    dir.pop();
-    if dir.ends_with("deps") {
-        dir.pop();
-    }
-    let path = dir.join(name);
+    let path = match std::env::var_os("TEST_BIN_DIR") {
+        Some(dir) => PathBuf::from(dir).join(name),
+        None => {
+            let mut dir = std::env::current_exe().context("where this test is")?;
+            dir.pop();
+            if dir.ends_with("deps") {
+                dir.pop();
+            }
+            dir.join(name)
+        }
+    };
     if !path.exists() {
-        bail!("{} is not built: run `cargo build --workspace --bins`, or `scripts/test`", path.display());
+        bail!(
+            "{} is not built: run `cargo build --workspace --bins`, or `scripts/test`",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -43,24 +51,45 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 /// When the binary has not been built.
 pub fn command(name: &str) -> Result<Command> {
     let mut command = Command::new(binary(name)?);
-    for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with("MCP_")) {
+    for variable in own_settings() {
         command.env_remove(variable);
     }
-    command.env("MCP_LOG_FORMAT", "json").env("MCP_LOG", "info").kill_on_drop(true);
+    command
+        .env("MCP_LOG_FORMAT", "json")
+        .env("MCP_LOG", "info")
+        .kill_on_drop(true);
     Ok(command)
+}
+
+/// What the developer's shell sets, which no test may see. The machine's CA bundle is not among it: installing packages
+/// behind a proxy that re-signs TLS needs it.
+pub fn own_settings() -> impl Iterator<Item = String> {
+    let variables = std::env::vars().map(|(variable, _)| variable);
+    variables.filter(|variable| variable.starts_with("MCP_") && variable != "MCP_SANDBOX_CA_BUNDLE")
 }
 
 impl Process {
     /// # Errors
     /// When it can't be started.
     pub fn spawn(name: &'static str, mut command: Command) -> Result<Self> {
-        let mut child = command.stderr(Stdio::piped()).spawn().with_context(|| format!("start {name}"))?;
+        let mut child = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {name}"))?;
         let stderr = child.stderr.take().context("its stderr")?;
         let log = Arc::new(Mutex::new(Vec::new()));
         let (count, lines) = watch::channel(0);
-        #[expect(clippy::disallowed_methods, reason = "ends with the process whose log it reads")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends with the process whose log it reads"
+        )]
         tokio::spawn(keep_log(stderr, log.clone(), count));
-        Ok(Self { name, child, log, lines })
+        Ok(Self {
+            name,
+            child,
+            log,
+            lines,
+        })
     }
 
     pub fn child(&mut self) -> &mut Child {
@@ -70,7 +99,9 @@ impl Process {
     /// # Panics
     /// When it has ended.
     pub fn pid(&self) -> u32 {
-        self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name))
+        self.child
+            .id()
+            .unwrap_or_else(|| panic!("{} has ended", self.name))
     }
 
     /// The first log line with that message, as JSON.
@@ -79,10 +110,13 @@ impl Process {
     /// When the process ends, or does not say it in time; with what it said.
     pub async fn logged(&mut self, message: &str) -> Result<Value> {
         let find = |log: &Mutex<Vec<String>>| {
-            log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter().find_map(|line| {
-                let line: Value = serde_json::from_str(line).ok()?;
-                (line["message"] == message).then_some(line)
-            })
+            log.lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .iter()
+                .find_map(|line| {
+                    let line: Value = serde_json::from_str(line).ok()?;
+                    (line["message"] == message).then_some(line)
+                })
         };
         let wait = async {
             loop {
@@ -96,12 +130,23 @@ impl Process {
                 }
             }
         };
-        let found = tokio::time::timeout(START_DEADLINE, wait).await.unwrap_or_else(|_| bail!("it never said so"));
-        found.with_context(|| format!("{} did not log {message:?}; it logged:\n{}", self.name, self.log()))
+        let found = tokio::time::timeout(START_DEADLINE, wait)
+            .await
+            .unwrap_or_else(|_| bail!("it never said so"));
+        found.with_context(|| {
+            format!(
+                "{} did not log {message:?}; it logged:\n{}",
+                self.name,
+                self.log()
+            )
+        })
     }
 
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).join("\n")
+        self.log
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .join("\n")
     }
 
     /// Sends a signal by its name: `TERM`, `KILL`, `STOP`, `CONT`.
@@ -109,13 +154,36 @@ impl Process {
     /// # Panics
     /// When it has ended, or `kill` can't be run.
     pub async fn signal(&self, signal: &str) {
-        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status().await;
-        assert!(status.is_ok_and(|status| status.success()), "kill -{signal} {}", self.name);
+        let status = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(self.pid().to_string())
+            .status()
+            .await;
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "kill -{signal} {}",
+            self.name
+        );
     }
 
     /// Ends it with SIGKILL and waits for that.
     pub async fn kill(&mut self) {
         let _already_dead = self.child.kill().await;
+    }
+
+    /// Its exit status, when it ends by itself within the limit.
+    ///
+    /// # Errors
+    /// When it does not; with what it logged.
+    pub async fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
+        match tokio::time::timeout(limit, self.child.wait()).await {
+            Ok(status) => Ok(status?),
+            Err(_) => bail!(
+                "{} did not end within {limit:?}; it logged:\n{}",
+                self.name,
+                self.log()
+            ),
+        }
     }
 
     /// Ends it with SIGTERM and waits; answers whether it ended with success within the limit.
@@ -131,7 +199,9 @@ impl Process {
 async fn keep_log(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>, count: watch::Sender<usize>) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(line);
+        log.lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(line);
         count.send_modify(|count| *count += 1);
     }
 }

@@ -4,18 +4,19 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout};
 
 use crate::process::{Process, command};
+use crate::server::SMALL_POOL;
+use crate::state::State;
 
 pub struct StdioServer {
     pub process: Process,
     stdin: Option<ChildStdin>,
     stdout: Lines<BufReader<ChildStdout>>,
     next_id: u64,
-    _state: TempDir,
+    state: State,
 }
 
 impl StdioServer {
@@ -24,23 +25,49 @@ impl StdioServer {
     /// # Errors
     /// When it does not start, or the handshake fails.
     pub async fn start(settings: &[(&str, &str)]) -> Result<Self> {
-        let state = TempDir::new()?;
-        let mut command = command("dynamic-mcp")?;
-        command.current_dir(state.path()).env("MCP_TRANSPORT", "stdio");
-        command.env("MCP_STATE_DIR", state.path()).env("MCP_EXECUTOR_STATE_DIR", state.path().join("executor"));
-        command.envs(settings.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = Process::spawn("dynamic-mcp", command)?;
-        let stdin = process.child().stdin.take();
-        let stdout = process.child().stdout.take().context("its stdout")?;
-        let mut server = Self { process, stdin, stdout: BufReader::new(stdout).lines(), next_id: 0, _state: state };
+        let mut server = Self::spawn(settings)?;
         let params = json!({
             "protocolVersion": "2025-11-25",
             "capabilities": {},
             "clientInfo": {"name": "tests", "version": "1"},
         });
         server.ask("initialize", params).await?;
-        server.write(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await?;
+        server
+            .write(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+            .await?;
         Ok(server)
+    }
+
+    /// Starts it and says nothing, as a client of 2026-07-28 would before its first request.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn spawn(settings: &[(&str, &str)]) -> Result<Self> {
+        let state = State::new()?;
+        let mut command = command("dynamic-mcp")?;
+        command.current_dir(state.path()).env("MCP_TRANSPORT", "stdio");
+        command
+            .env("MCP_STATE_DIR", state.path())
+            .env("MCP_EXECUTOR_STATE_DIR", state.path().join("executor"));
+        command
+            .envs(SMALL_POOL)
+            .envs(settings.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut process = Process::spawn("dynamic-mcp", command)?;
+        let stdin = process.child().stdin.take();
+        let stdout = process.child().stdout.take().context("its stdout")?;
+        Ok(Self {
+            process,
+            stdin,
+            stdout: BufReader::new(stdout).lines(),
+            next_id: 0,
+            state,
+        })
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     /// # Errors
@@ -63,8 +90,11 @@ impl StdioServer {
     /// # Errors
     /// When the line is anything else.
     pub async fn read(&mut self) -> Result<Option<Value>> {
-        let Some(line) = self.stdout.next_line().await? else { return Ok(None) };
-        let message: Value = serde_json::from_str(&line).with_context(|| format!("not MCP on stdout: {line:?}"))?;
+        let Some(line) = self.stdout.next_line().await? else {
+            return Ok(None);
+        };
+        let message: Value =
+            serde_json::from_str(&line).with_context(|| format!("not MCP on stdout: {line:?}"))?;
         if message["jsonrpc"] != "2.0" {
             bail!("not JSON-RPC on stdout: {line:?}");
         }
@@ -78,7 +108,8 @@ impl StdioServer {
     pub async fn send(&mut self, method: &str, params: Value) -> Result<u64> {
         self.next_id += 1;
         let id = self.next_id;
-        self.write(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})).await?;
+        self.write(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+            .await?;
         Ok(id)
     }
 
@@ -102,13 +133,17 @@ impl StdioServer {
     pub async fn ask(&mut self, method: &str, params: Value) -> Result<Value> {
         let id = self.send(method, params).await?;
         let answer = self.answer(id).await?;
-        answer.get("result").cloned().with_context(|| format!("{method}: {}", answer["error"]))
+        answer
+            .get("result")
+            .cloned()
+            .with_context(|| format!("{method}: {}", answer["error"]))
     }
 
     /// # Errors
     /// When the answer is a protocol error.
     pub async fn call(&mut self, tool: &str, arguments: Value) -> Result<Value> {
-        self.ask("tools/call", json!({"name": tool, "arguments": arguments})).await
+        self.ask("tools/call", json!({"name": tool, "arguments": arguments}))
+            .await
     }
 
     /// Closes its stdin, as a client that leaves.

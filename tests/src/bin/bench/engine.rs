@@ -18,8 +18,18 @@ use crate::load::Samples;
 const IMAGE: &str = "node:lts-slim";
 const SCRIPT: &str = "console.log(JSON.stringify({ upper: String('hello').toUpperCase() }))";
 const HARDENED: [&str; 12] = [
-    "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none", "--init", "--memory=512m",
-    "--memory-swap=512m", "--cpus=1", "--pids-limit=128", "--user=1000:1000", "--ipc=private", "--tmpfs=/tmp",
+    "--read-only",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--network=none",
+    "--init",
+    "--memory=512m",
+    "--memory-swap=512m",
+    "--cpus=1",
+    "--pids-limit=128",
+    "--user=1000:1000",
+    "--ipc=private",
+    "--tmpfs=/tmp",
 ];
 
 /// The first container after a start of the Engine pays for everybody.
@@ -56,8 +66,17 @@ async fn measure(arguments: &[&str], calls: usize) -> Result<Samples> {
 }
 
 async fn docker(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output().await.context("docker")?;
-    ensure!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("docker")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .context("docker")?;
+    ensure!(
+        output.status.success(),
+        "docker {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
@@ -86,13 +105,21 @@ async fn run_once(engine: &Docker) -> Result<()> {
         host_config: Some(hardened()),
         ..Default::default()
     };
-    let id = engine.create_container(None::<CreateContainerOptions>, config).await?.id;
+    let id = engine
+        .create_container(None::<CreateContainerOptions>, config)
+        .await?
+        .id;
     engine.start_container(&id, None::<StartContainerOptions>).await?;
     let mut ended = engine.wait_container(&id, None::<WaitContainerOptions>);
     while let Some(status) = ended.next().await {
         status?;
     }
-    engine.remove_container(&id, Some(RemoveContainerOptionsBuilder::new().force(true).build())).await?;
+    engine
+        .remove_container(
+            &id,
+            Some(RemoveContainerOptionsBuilder::new().force(true).build()),
+        )
+        .await?;
     Ok(())
 }
 

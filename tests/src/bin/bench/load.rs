@@ -16,7 +16,10 @@ pub struct Samples {
 impl Samples {
     pub fn new(mut taken: Vec<Duration>, elapsed: Duration) -> Self {
         taken.sort_unstable();
-        Self { sorted: taken, elapsed }
+        Self {
+            sorted: taken,
+            elapsed,
+        }
     }
 
     pub fn count(&self) -> usize {
@@ -26,7 +29,10 @@ impl Samples {
     /// The smallest value that is not below that share of the samples.
     pub fn percentile(&self, share: f64) -> Duration {
         let rank = (share * self.sorted.len() as f64).ceil() as usize;
-        self.sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+        self.sorted
+            .get(rank.saturating_sub(1))
+            .copied()
+            .unwrap_or_default()
     }
 
     pub fn p50(&self) -> Duration {

@@ -38,7 +38,10 @@ async fn main() -> Result<()> {
     let mut report = Report::default();
     engine::warm_up().await?;
     report.row("`docker run` (hardened, cold)", &engine::docker_run(12).await?);
-    report.row("`docker exec` in a running container", &engine::docker_exec(20).await?);
+    report.row(
+        "`docker exec` in a running container",
+        &engine::docker_exec(20).await?,
+    );
     let bare = engine::bare_loop(ENGINE_LOOP, Duration::from_secs(15)).await?;
     report.row("bare Engine API loop, 8 at once", &bare);
     let cold = measure_cold(&mut report).await?;
@@ -50,7 +53,11 @@ async fn main() -> Result<()> {
 /// Without a pool every call makes its own container.
 async fn measure_cold(report: &mut Report) -> Result<Samples> {
     let control = ControlPlane::start(&LIMITS).await?;
-    let executor = Executor::start(&control, &[("MCP_SANDBOX_POOL_MIN", "0"), ("MCP_SANDBOX_POOL_MAX", "0")]).await?;
+    let executor = Executor::start(
+        &control,
+        &[("MCP_SANDBOX_POOL_MIN", "0"), ("MCP_SANDBOX_POOL_MAX", "0")],
+    )
+    .await?;
     control.ready().await?;
     let client = control.client(Era::Modern).await?;
     client.create_tool("bench.call", CODE, json!({})).await?;
@@ -68,22 +75,46 @@ async fn measure_product(report: &mut Report, cold: &Samples, bare: &Samples) ->
     control.ready().await?;
     let client = control.client(Era::Modern).await?;
     client.create_tool("bench.call", CODE, json!({})).await?;
-    client.create_tool("bench.tool", CODE, json!({"isolation": "tool"})).await?;
+    client
+        .create_tool("bench.tool", CODE, json!({"isolation": "tool"}))
+        .await?;
     let mut connection = Connection::open(&control.base_url).await?;
 
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let warm = load::one_by_one(&mut connection, &call("bench.call"), 40, Duration::from_millis(600)).await?;
+    let warm = load::one_by_one(
+        &mut connection,
+        &call("bench.call"),
+        40,
+        Duration::from_millis(600),
+    )
+    .await?;
     report.row("`isolation: call`, warm, 1 client, spaced", &warm);
-    let sustained = load::together(&control.base_url, &call("bench.call"), ENGINE_LOOP, Duration::from_secs(20)).await?;
+    let sustained = load::together(
+        &control.base_url,
+        &call("bench.call"),
+        ENGINE_LOOP,
+        Duration::from_secs(20),
+    )
+    .await?;
     report.row("`isolation: call`, 8 clients, sustained", &sustained);
 
     settle(&client, "bench.tool").await?;
     let kept = load::one_by_one(&mut connection, &call("bench.tool"), 1_000, Duration::ZERO).await?;
     report.row("`isolation: tool`, 1 client", &kept);
-    let kept_16 = load::together(&control.base_url, &call("bench.tool"), CLIENTS, Duration::from_secs(10)).await?;
+    let kept_16 = load::together(
+        &control.base_url,
+        &call("bench.tool"),
+        CLIENTS,
+        Duration::from_secs(10),
+    )
+    .await?;
     report.row("`isolation: tool`, 16 clients", &kept_16);
 
-    let builtin = wire::request("tools/call", &json!({"name": "system.health", "arguments": {}}), "system.health");
+    let builtin = wire::request(
+        "tools/call",
+        &json!({"name": "system.health", "arguments": {}}),
+        "system.health",
+    );
     let health = load::one_by_one(&mut connection, &builtin, 2_000, Duration::ZERO).await?;
     report.row("built-in `system.health`, 1 client", &health);
     let health_16 = load::together(&control.base_url, &builtin, CLIENTS, Duration::from_secs(8)).await?;
@@ -94,11 +125,23 @@ async fn measure_product(report: &mut Report, cold: &Samples, bare: &Samples) ->
     let ratio = cold.p50().as_secs_f64() / warm.p50().as_secs_f64();
     for goal in [
         Goal::at_most("warm `call` p50, ms", warm.p50().as_secs_f64() * 1e3, 5.0),
-        Goal::at_least("warm `call` against a cold hardened container, times faster", ratio, 40.0),
-        Goal::at_least("sustained `call` against the bare Engine loop", sustained.per_second() / bare.per_second(), 0.9),
+        Goal::at_least(
+            "warm `call` against a cold hardened container, times faster",
+            ratio,
+            40.0,
+        ),
+        Goal::at_least(
+            "sustained `call` against the bare Engine loop",
+            sustained.per_second() / bare.per_second(),
+            0.9,
+        ),
         Goal::at_most("`tool` p50, ms", kept.p50().as_secs_f64() * 1e3, 2.0),
         Goal::at_least("`tool` with 16 clients, calls/s", kept_16.per_second(), 1_500.0),
-        Goal::at_least("built-in with 16 clients, calls/s", health_16.per_second(), 8_000.0),
+        Goal::at_least(
+            "built-in with 16 clients, calls/s",
+            health_16.per_second(),
+            8_000.0,
+        ),
         Goal::at_most("control plane resident, MB", control_mb, 60.0),
         Goal::at_most("executor resident, MB", executor_mb, 40.0),
     ] {

@@ -22,15 +22,29 @@ pub struct Goal {
 
 impl Goal {
     pub fn at_least(what: &'static str, measured: f64, bound: f64) -> Self {
-        Self { what, measured, bound, at_least: true }
+        Self {
+            what,
+            measured,
+            bound,
+            at_least: true,
+        }
     }
 
     pub fn at_most(what: &'static str, measured: f64, bound: f64) -> Self {
-        Self { what, measured, bound, at_least: false }
+        Self {
+            what,
+            measured,
+            bound,
+            at_least: false,
+        }
     }
 
     fn met(&self) -> bool {
-        if self.at_least { self.measured >= self.bound } else { self.measured <= self.bound }
+        if self.at_least {
+            self.measured >= self.bound
+        } else {
+            self.measured <= self.bound
+        }
     }
 }
 
@@ -65,7 +79,11 @@ impl fmt::Display for Report {
         for goal in &self.goals {
             let sign = if goal.at_least { "≥" } else { "≤" };
             let verdict = if goal.met() { "met" } else { "missed" };
-            writeln!(f, "| {} | {sign} {} | {:.2} | {verdict} |", goal.what, goal.bound, goal.measured)?;
+            writeln!(
+                f,
+                "| {} | {sign} {} | {:.2} | {verdict} |",
+                goal.what, goal.bound, goal.measured
+            )?;
         }
         Ok(())
     }
@@ -74,7 +92,10 @@ impl fmt::Display for Report {
 /// Resident memory of a process, in megabytes, as the kernel counts it.
 pub fn resident_mb(pid: u32) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("VmRSS")?;
     let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kilobytes * 1024.0 / 1e6)
 }
@@ -83,7 +104,10 @@ fn millis(duration: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64() * 1e3)
 }
 
-#[expect(clippy::print_stderr, reason = "shows each row as it is measured; the table on stdout is whole")]
+#[expect(
+    clippy::print_stderr,
+    reason = "shows each row as it is measured; the table on stdout is whole"
+)]
 fn eprintln_row(row: &str) {
     eprintln!("{row}");
 }

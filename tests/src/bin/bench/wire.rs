@@ -36,7 +36,10 @@ impl Connection {
         let address = base_url.strip_prefix("http://").context("an http URL")?;
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(16 * 1024) })
+        Ok(Self {
+            stream,
+            buffer: Vec::with_capacity(16 * 1024),
+        })
     }
 
     /// Fails when the answer is not a tool's good result.
@@ -45,7 +48,9 @@ impl Connection {
         self.buffer.clear();
         let head_end = self.read_until(b"\r\n\r\n", 0).await?;
         let head = String::from_utf8_lossy(&self.buffer[..head_end]).to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
         match length {
             Some(length) => {
                 while self.buffer.len() < head_end + length {
@@ -65,7 +70,10 @@ impl Connection {
 
     async fn read_until(&mut self, end: &[u8], from: usize) -> Result<usize> {
         loop {
-            if let Some(at) = self.buffer[from..].windows(end.len()).position(|window| window == end) {
+            if let Some(at) = self.buffer[from..]
+                .windows(end.len())
+                .position(|window| window == end)
+            {
                 return Ok(from + at + end.len());
             }
             self.read_more().await?;
