@@ -87,6 +87,7 @@ impl PreparedJob for PreparedCall {
         self.placement
     }
 
+    #[tracing::instrument(skip_all, fields(job.id = %self.job.id, tenant = %self.job.tenant))]
     async fn run(
         mut self: Box<Self>,
         args: Bytes,

@@ -12,9 +12,10 @@ use dynamic_mcp_shared::clock::Clock;
 use dynamic_mcp_shared::job::Placement;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::config::PoolConfig;
 use super::container::{Container, Maker};
@@ -25,6 +26,8 @@ use crate::metric_names;
 const MAKERS: usize = 8;
 /// Makers at once that only fill up: they share the cores with the calls that run.
 const BACKGROUND_MAKERS: usize = 2;
+/// Making a container takes both cores: the call that took the last one goes first.
+const COURTESY: Duration = Duration::from_millis(30);
 /// How long a call waits for a container before it is told to go elsewhere.
 const WAIT: Duration = Duration::from_secs(30);
 /// How long the end of the process waits for containers that are being made.
@@ -277,14 +280,18 @@ impl Pool {
         };
         metrics::gauge!(metric_names::POOL_WARM, "image" => shape.image.clone()).set(shelf.idle.len() as f64);
         let wanted = shelf.makers_wanted();
+        let hurry = !shelf.waiting.is_empty();
         while shelf.making < wanted {
             shelf.making += 1;
-            let make = Arc::clone(self).make_one(shape.clone());
-            self.tasks.spawn(make);
+            let make = Arc::clone(self).make_one(shape.clone(), hurry);
+            self.tasks.spawn(make.in_current_span());
         }
     }
 
-    async fn make_one(self: Arc<Self>, shape: SandboxShape) {
+    async fn make_one(self: Arc<Self>, shape: SandboxShape, hurry: bool) {
+        if !hurry {
+            sleep(COURTESY).await;
+        }
         let made = self.make(&shape).await;
         {
             let mut shelves = self.shelves.lock();

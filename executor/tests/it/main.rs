@@ -9,6 +9,7 @@
 mod calls;
 mod care;
 mod dependencies;
+mod faults;
 mod hostile;
 mod process;
 mod reuse;
