@@ -268,12 +268,13 @@ impl Jobs {
             (None, false) => Some(self.resolve(caller, &tenant, work).await?),
             (lock, _) => lock.clone(),
         };
-        let (tool, content_hash) = match &work.what {
+        let (tool, content_hash, revision) = match &work.what {
             What::Tool(tool) => (
                 Some(tool.record.spec.name.to_string()),
                 Some(tool.record.content_hash.clone()),
+                tool.record.revision,
             ),
-            What::Ephemeral => (None, None),
+            What::Ephemeral => (None, None, 0),
         };
         Ok(Job {
             id,
@@ -282,6 +283,7 @@ impl Jobs {
             image: work.image.clone(),
             isolation: work.isolation,
             content_hash,
+            revision,
             code: work.code.clone(),
             dependency_lock,
             timeout: work.timeout,

@@ -106,6 +106,7 @@ fn job(isolation: Isolation) -> anyhow::Result<Job> {
         image: DEFAULT_IMAGE.to_owned(),
         isolation,
         content_hash: Some("0".repeat(64).try_into()?),
+        revision: 1,
         code: Bytes::from_static(b"return { sum: args.a + args.b }"),
         dependency_lock: None,
         timeout: TimeoutMs::DEFAULT,

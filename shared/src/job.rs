@@ -48,6 +48,8 @@ pub struct Job {
     pub isolation: Isolation,
     /// `None` only with [`Isolation::Call`].
     pub content_hash: Option<ContentHash>,
+    /// 0 for an ephemeral run.
+    pub revision: u64,
     /// The body of `async function run(args, ctx)`.
     pub code: bytes::Bytes,
     pub dependency_lock: Option<bytes::Bytes>,

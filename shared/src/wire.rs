@@ -36,6 +36,7 @@ impl From<Job> for v1::Prepare {
             image: job.image,
             isolation: v1::Isolation::from(job.isolation).into(),
             content_hash: job.content_hash.map(String::from).unwrap_or_default(),
+            revision: job.revision,
             code: job.code,
             dependency_lock: job.dependency_lock,
             limits: Some(v1::Limits {
@@ -77,6 +78,7 @@ impl TryFrom<v1::Prepare> for Job {
             image: message.image,
             isolation,
             content_hash,
+            revision: message.revision,
             code: message.code,
             dependency_lock: message.dependency_lock,
             timeout: TimeoutMs::new(u64::from(limits.timeout_ms))
@@ -379,6 +381,7 @@ mod tests {
             image: "node:lts-slim".into(),
             isolation: Isolation::Call,
             content_hash: None,
+            revision: 0,
             code: "return 1".into(),
             dependency_lock: None,
             timeout: TimeoutMs::DEFAULT,

@@ -182,6 +182,7 @@ fn job() -> Job {
         image: IMAGE.into(),
         isolation: Isolation::Call,
         content_hash: None,
+        revision: 0,
         code: "return 1".into(),
         dependency_lock: None,
         timeout: TimeoutMs::MIN,

@@ -296,6 +296,7 @@ fn key_of(job: &Job, shape: &SandboxShape) -> Result<Option<Arc<Key>>, Rejection
             tenant: job.tenant.clone(),
             tool: job.tool.clone(),
             content: content.clone(),
+            revision: job.revision,
             shape: shape.clone(),
         }))),
         (Isolation::Tool, None) => Err(rejection(
@@ -349,7 +350,8 @@ impl Engine for DockerEngine {
 
     fn status(&self) -> EngineStatus {
         let images = self.images.snapshot().into_iter();
-        let looking = || (!self.images.are_known()).then(|| "still looking for the sandbox images".to_owned());
+        let looking =
+            || (!self.images.are_known()).then(|| "still looking for the sandbox images".to_owned());
         EngineStatus {
             unavailable: self.unavailable().or_else(looking),
             runtime: self.runtime.read().clone(),

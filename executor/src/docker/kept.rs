@@ -1,5 +1,6 @@
 //! Containers that stay with their tool between calls (`isolation: tool`). The key holds everything that could tell
-//! two tools apart, so that a container never serves another tenant, tool or revision; the same hash is the same code.
+//! two tools apart, so that a container never serves another tenant, tool or revision. The hash alone would not do: a tool
+//! that is deleted and made anew with the same code must not find what its first life left behind.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub struct Key {
     pub tenant: TenantId,
     pub tool: Option<String>,
     pub content: ContentHash,
+    pub revision: u64,
     pub shape: SandboxShape,
 }
 

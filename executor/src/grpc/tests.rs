@@ -143,6 +143,7 @@ fn job() -> Job {
         image: "node:lts-slim".to_owned(),
         isolation: Isolation::Call,
         content_hash: None,
+        revision: 0,
         code: "return 1".into(),
         dependency_lock: None,
         timeout: TimeoutMs::DEFAULT,

@@ -146,6 +146,7 @@ async fn isolation_tool_without_a_hash_is_refused() {
     let rig = Rig::start().await;
     let job = Job {
         content_hash: None,
+        revision: 0,
         ..kept("x", "return 1")
     };
     let refused = rig.engine.prepare(job).await.err().unwrap();

@@ -140,6 +140,7 @@ pub fn job(code: &str) -> Job {
         image: DEFAULT_IMAGE.to_owned(),
         isolation: Isolation::Call,
         content_hash: None,
+        revision: 0,
         code: Bytes::copy_from_slice(code.as_bytes()),
         dependency_lock: None,
         timeout: TimeoutMs::new(20_000).unwrap(),
@@ -155,6 +156,7 @@ pub fn kept(tool: &str, code: &str) -> Job {
         tool: Some(tool.to_owned()),
         isolation: Isolation::Tool,
         content_hash: Some(hash),
+        revision: 1,
         ..job(code)
     }
 }
