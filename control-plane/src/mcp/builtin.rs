@@ -8,12 +8,15 @@ mod system;
 
 use std::sync::LazyLock;
 
+use dynamic_mcp_shared::outcome::Outcome;
 use rmcp::model::{CallToolResult, JsonObject, Tool};
 use serde_json::Value;
 
 use self::catalog::CatalogTool;
+use super::arguments::BadArgument;
 use super::feedback::Feedback;
 use super::{McpDeps, Profile, result};
+use crate::metric_names;
 use crate::principal::Caller;
 
 /// Their names, sorted, whatever the profile shows.
@@ -117,8 +120,21 @@ impl Builtin {
             Call::Echo => dev::echo(invocation),
             Call::TimeNow => dev::time_now(invocation),
         };
+        self.count(&answer);
         let has_output_schema = self.tool.output_schema.is_some();
         answer.unwrap_or_else(|wrong| result::invalid_arguments(&wrong, has_output_schema))
+    }
+
+    /// Those that run a job are counted where it ran.
+    fn count(&self, answer: &Result<CallToolResult, BadArgument>) {
+        let outcome = match (self.call, answer) {
+            (Call::ByName | Call::RunEphemeral, Ok(_)) => return,
+            (_, Ok(answer)) if answer.is_error == Some(true) => Outcome::Threw,
+            (_, Ok(_)) => Outcome::Ok,
+            (_, Err(_)) => Outcome::InvalidInput,
+        };
+        metrics::counter!(metric_names::CALLS, "kind" => "builtin", "outcome" => outcome.as_str())
+            .increment(1);
     }
 }
 

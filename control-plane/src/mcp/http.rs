@@ -52,8 +52,10 @@ impl HttpMcpConfig {
 /// The endpoint, to be mounted where `MCP_PATH` says. Host, Origin and authentication are checked in front of it; who the
 /// caller is comes as `Arc<Principal>` among the request's extensions.
 #[derive(Clone)]
-pub struct McpService {
-    inner: StreamableHttpService<DynamicMcp, Sessions>,
+pub struct McpService(Arc<Inner>);
+
+struct Inner {
+    rmcp: StreamableHttpService<DynamicMcp, Sessions>,
     sessions: Arc<Sessions>,
     deps: Arc<McpDeps>,
     max_body_bytes: usize,
@@ -74,12 +76,12 @@ pub fn service(deps: Arc<McpDeps>, config: &HttpMcpConfig, lifecycle: &Lifecycle
         let (deps, lifecycle) = (deps.clone(), lifecycle.clone());
         move || Ok(DynamicMcp::new(deps.clone(), lifecycle.clone()))
     };
-    McpService {
-        inner: StreamableHttpService::new(factory, sessions.clone(), rmcp_config),
+    McpService(Arc::new(Inner {
+        rmcp: StreamableHttpService::new(factory, sessions.clone(), rmcp_config),
         sessions,
         deps,
         max_body_bytes: config.max_body_bytes,
-    }
+    }))
 }
 
 impl Service<Request<Body>> for McpService {
@@ -92,12 +94,12 @@ impl Service<Request<Body>> for McpService {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let service = self.clone();
-        Box::pin(async move { Ok(service.handle(request).await) })
+        let inner = self.0.clone();
+        Box::pin(async move { Ok(inner.handle(request).await) })
     }
 }
 
-impl McpService {
+impl Inner {
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
         let principal = request::principal_of(request.extensions());
         let (parts, body) = request.into_parts();
@@ -115,7 +117,7 @@ impl McpService {
         };
         let request = Request::from_parts(parts, Full::new(body.clone()));
         let (response, in_front) = InFront::new(principal, tools)
-            .scope(self.inner.handle(request))
+            .scope(self.rmcp.handle(request))
             .await;
         errors::as_json_rpc(response, &body, in_front.found_full()).await
     }

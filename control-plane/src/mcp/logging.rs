@@ -11,8 +11,10 @@ use rmcp::service::{Peer, RequestContext};
 
 use crate::jobs::JobReport;
 
-/// How long a message waits for the client.
+/// How long the messages of one call wait for the client.
 const DEADLINE: Duration = Duration::from_millis(100);
+/// Lines of one stream that become messages.
+const MAX_LINES: usize = 20;
 
 /// The least level that the client of one call wants to read.
 pub(super) struct Logging(LoggingLevel);
@@ -23,21 +25,35 @@ impl Logging {
         cx.meta.log_level().or_else(|| session.get()).map(Self)
     }
 
-    /// `info` for stdout, `warning` for stderr.
+    /// `info` for each line of stdout, `warning` for each of stderr.
     pub(super) async fn console(&self, peer: &Peer<RoleServer>, report: &JobReport) {
-        for (level, text) in [
-            (LoggingLevel::Info, &report.stdout),
-            (LoggingLevel::Warning, &report.stderr),
-        ] {
-            if text.is_empty() || (level as u8) < (self.0 as u8) {
-                continue;
+        // A client that does not read must not hold the answer.
+        let _unread = tokio::time::timeout(DEADLINE, async {
+            for (level, text) in [
+                (LoggingLevel::Info, &report.stdout),
+                (LoggingLevel::Warning, &report.stderr),
+            ] {
+                if (level as u8) < (self.0 as u8) {
+                    continue;
+                }
+                for line in lines(text) {
+                    let param =
+                        LoggingMessageNotificationParam::new(level, line.into()).with_logger("console");
+                    if peer.notify_logging_message(param).await.is_err() {
+                        return;
+                    }
+                }
             }
-            let param =
-                LoggingMessageNotificationParam::new(level, text.as_str().into()).with_logger("console");
-            // A client that does not read must not hold the answer.
-            let _unread = tokio::time::timeout(DEADLINE, peer.notify_logging_message(param)).await;
-        }
+        })
+        .await;
     }
+}
+
+/// The first lines, and how many more there are; all of them are in the call's result.
+fn lines(text: &str) -> impl Iterator<Item = String> {
+    let more = text.lines().count().saturating_sub(MAX_LINES);
+    let rest = (more > 0).then(|| format!("[... {more} more lines in the result ...]"));
+    text.lines().take(MAX_LINES).map(str::to_owned).chain(rest)
 }
 
 pub(super) fn add_capability(mut capabilities: ServerCapabilities) -> ServerCapabilities {
@@ -74,6 +90,15 @@ impl SessionLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_first_lines_become_messages() {
+        let text: String = (0..30).map(|line| format!("{line}\n")).collect();
+        let lines: Vec<String> = lines(&text).collect();
+        assert_eq!((lines.len(), lines[19].as_str()), (21, "19"));
+        assert_eq!(lines[20], "[... 10 more lines in the result ...]");
+        assert_eq!(super::lines("").count(), 0);
+    }
 
     #[test]
     fn no_level_is_set_until_the_client_sets_one() {

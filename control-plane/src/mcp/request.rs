@@ -10,13 +10,11 @@ use rmcp::model::ProtocolVersion;
 use rmcp::service::RequestContext;
 use tracing::Span;
 
+use crate::http::RequestId;
 use crate::principal::{Caller, Principal};
 
 /// Over stdio, and over HTTP without auth.
 static ANONYMOUS: LazyLock<Arc<Principal>> = LazyLock::new(|| Arc::new(Principal::anonymous()));
-
-/// Longest `x-request-id` of a client that is taken over.
-const MAX_REQUEST_ID_CHARS: usize = 128;
 
 pub(super) fn caller(cx: &RequestContext<RoleServer>) -> Caller {
     Caller {
@@ -71,12 +69,12 @@ pub(super) fn is_known_method(method: &str, legacy: bool) -> bool {
 }
 
 fn request_id(cx: &RequestContext<RoleServer>) -> String {
-    let header = cx
+    match cx
         .extensions
         .get::<Parts>()
-        .and_then(|parts| parts.headers.get("x-request-id"));
-    match header.and_then(|value| value.to_str().ok()) {
-        Some(id) if (1..=MAX_REQUEST_ID_CHARS).contains(&id.len()) => id.to_owned(),
-        _ => random_uuid().to_string(),
+        .and_then(|parts| parts.extensions.get::<RequestId>())
+    {
+        Some(RequestId(id)) => id.clone(),
+        None => random_uuid().to_string(),
     }
 }

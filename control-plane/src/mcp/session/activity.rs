@@ -2,12 +2,16 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rmcp::model::{
     ClientJsonRpcMessage, ClientNotification, JsonRpcNotification, RequestId, ServerJsonRpcMessage,
 };
 use tokio::time::Instant;
+
+/// Longer than any call may take. A request that is still without an answer then will never have one.
+const LOST_AFTER: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Debug, Clone)]
 pub(super) struct Activity(Arc<Mutex<State>>);
@@ -39,7 +43,8 @@ impl Activity {
     /// Since when nothing has happened; `None` while something does.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.0.lock();
-        (state.running.is_empty() && state.readers == 0).then_some(state.last)
+        let runs = !state.running.is_empty() && state.last.elapsed() < LOST_AFTER;
+        (!runs && state.readers == 0).then_some(state.last)
     }
 
     pub(super) fn received(&self, message: &ClientJsonRpcMessage) {

@@ -120,3 +120,60 @@ fn is_list_changed(message: &ServerJsonRpcMessage) -> bool {
         })
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use rmcp::model::{ErrorData, ToolListChangedNotification};
+
+    use super::*;
+    use crate::mcp::session::activity::Activity;
+
+    fn list_changed() -> ServerJsonRpcMessage {
+        let changed = ToolListChangedNotification {
+            method: Default::default(),
+            extensions: Default::default(),
+        };
+        ServerJsonRpcMessage::notification(ServerNotification::ToolListChangedNotification(changed))
+    }
+
+    fn other() -> ServerJsonRpcMessage {
+        ServerJsonRpcMessage::error(ErrorData::internal_error("any", None), None)
+    }
+
+    #[test]
+    fn what_nobody_reads_is_bounded_and_never_costs_the_word_that_tools_changed() {
+        let outbox = Outbox::default();
+        outbox.push(list_changed());
+        for _ in 0..1_000 {
+            outbox.push(other());
+            outbox.push(list_changed());
+        }
+        let state = outbox.state.lock();
+        assert_eq!(state.waiting.len(), MAX_WAITING);
+        assert_eq!(
+            state
+                .waiting
+                .iter()
+                .filter(|message| is_list_changed(message))
+                .count(),
+            1
+        );
+    }
+
+    #[tokio::test]
+    async fn a_reader_ends_when_another_one_takes_over_and_loses_nothing() {
+        let (outbox, activity) = (Arc::new(Outbox::default()), Activity::default());
+        let stop = CancellationToken::new();
+        let mut old = Box::pin(outbox.read(activity.reading(), stop.clone()));
+        let mut new = Box::pin(outbox.read(activity.reading(), stop.clone()));
+        outbox.push(list_changed());
+        assert!(old.next().await.is_none());
+        assert!(new.next().await.is_some());
+        assert_eq!(activity.idle_since(), None);
+        stop.cancel();
+        assert!(new.next().await.is_none());
+        drop((old, new));
+        assert!(activity.idle_since().is_some());
+    }
+}
