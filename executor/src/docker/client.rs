@@ -3,6 +3,8 @@
 //!
 //! The client never connects ahead: an Engine that is absent now may be there at the next call.
 
+mod error;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
@@ -23,6 +25,8 @@ use futures::StreamExt as _;
 use parking_lot::RwLock;
 use tokio::time::{Instant, timeout};
 
+pub use error::EngineError;
+
 use crate::metric_names;
 
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
@@ -39,87 +43,6 @@ const PING: Duration = Duration::from_secs(3);
 const VOLUME: Duration = Duration::from_secs(10);
 /// An image may be large and the line thin; what must never happen is no progress at all.
 const PULL_SILENCE: Duration = Duration::from_secs(120);
-
-/// A failed call of the Engine API. The text holds no code and no arguments: requests never appear in it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    #[error("{step}: the container engine did not answer within {} s", after.as_secs())]
-    Deadline { step: &'static str, after: Duration },
-    #[error("{step}: the container engine can't be reached: {message}")]
-    Unreachable { step: &'static str, message: String },
-    #[error("{step}: {message}")]
-    NotFound { step: &'static str, message: String },
-    #[error("{step}: {message}")]
-    Conflict { step: &'static str, message: String },
-    #[error("{step}: the container engine answered {status}: {message}")]
-    Refused {
-        step: &'static str,
-        status: u16,
-        message: String,
-    },
-    #[error("the container engine's address {0:?} is not a socket path, unix:// or tcp://")]
-    Address(String),
-}
-
-impl EngineError {
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            EngineError::Deadline { .. } => "deadline",
-            EngineError::Unreachable { .. } => "unreachable",
-            EngineError::NotFound { .. } => "not_found",
-            EngineError::Conflict { .. } => "conflict",
-            EngineError::Refused { .. } => "refused",
-            EngineError::Address(_) => "address",
-        }
-    }
-
-    pub const fn is_not_found(&self) -> bool {
-        matches!(self, EngineError::NotFound { .. })
-    }
-
-    fn from_bollard(step: &'static str, error: bollard::errors::Error) -> Self {
-        use bollard::errors::Error;
-        match error {
-            Error::DockerResponseServerError {
-                status_code: 404,
-                message,
-            } => Self::NotFound { step, message },
-            Error::DockerResponseServerError {
-                status_code: 409,
-                message,
-            } => Self::Conflict { step, message },
-            Error::DockerResponseServerError { status_code, message } => Self::Refused {
-                step,
-                status: status_code,
-                message,
-            },
-            Error::DockerStreamError { error } => Self::Refused {
-                step,
-                status: 200,
-                message: error,
-            },
-            other => Self::Unreachable {
-                step,
-                message: with_sources(&other),
-            },
-        }
-    }
-}
-
-/// The causes too: hyper's own text is only "client error (Connect)".
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
 
 #[derive(Debug)]
 pub struct EngineClient {
