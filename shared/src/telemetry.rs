@@ -17,13 +17,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// Crates whose `debug` and `trace` lines could hold code, arguments, results or tokens.
-const CAPPED_TARGETS: [&str; 13] = [
+const CAPPED_TARGETS: [&str; 12] = [
     "bollard",
     "h2",
     "hyper",
     "hyper_util",
     "reqwest",
-    "rmcp",
     "rustls",
     "sqlx",
     "tonic",
@@ -138,5 +137,11 @@ fn tracer(service: &'static str, endpoint: &str) -> Result<SdkTracerProvider, Te
 
 fn cannot_print_contents(metadata: &Metadata<'_>) -> bool {
     let crate_name = metadata.target().split("::").next().unwrap_or_default();
-    *metadata.level() <= Level::INFO || !CAPPED_TARGETS.contains(&crate_name)
+    let cap = match crate_name {
+        // It writes session ids and whole notifications at `info`, a few lines a request.
+        "rmcp" => Level::WARN,
+        name if CAPPED_TARGETS.contains(&name) => Level::INFO,
+        _ => Level::TRACE,
+    };
+    *metadata.level() <= cap
 }
