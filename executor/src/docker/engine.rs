@@ -90,6 +90,7 @@ impl DockerEngine {
             identity,
             janitor: Arc::clone(&janitor),
             clock: Arc::clone(&clock),
+            ended: Default::default(),
         };
         let slots = config.slots as usize;
         let images_allowed = config.policy.allowed_images.len();

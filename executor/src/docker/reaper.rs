@@ -1,11 +1,17 @@
 //! Removes containers that nobody owns any more: those of this executor's earlier lives, of executors that died, and
 //! those that slipped away from this one (a create that answered after its deadline).
+//!
+//! Of an executor of another state directory nobody here knows whether it lives. But a sandbox ends by itself when its
+//! executor dies, and a living one removes what has ended within seconds: so one that has ended, and still is there at
+//! a second look, is nobody's.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use bollard::models::ContainerSummary;
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use chrono::{DateTime, Utc};
 use dynamic_mcp_shared::clock::Clock;
+use parking_lot::Mutex;
 
 use super::client::{EngineClient, EngineError};
 use super::janitor::{Doomed, Janitor};
@@ -13,11 +19,16 @@ use super::labels::{Ownership, ours};
 use crate::identity::{Holder, Identity};
 use crate::metric_names;
 
+/// A container that was made and not started for so long will not be: every step of its making has a deadline.
+const MAKING: chrono::Duration = chrono::Duration::minutes(2);
+
 pub struct Reaper {
     pub client: Arc<EngineClient>,
     pub identity: Arc<Identity>,
     pub janitor: Arc<Janitor>,
     pub clock: Arc<dyn Clock>,
+    /// Sandboxes that had ended at the last look, by name.
+    pub ended: Mutex<HashSet<String>>,
 }
 
 impl Reaper {
@@ -28,6 +39,7 @@ impl Reaper {
     pub async fn sweep(&self) -> Result<usize, EngineError> {
         let now = self.clock.now();
         let mut reaped = 0;
+        let before = std::mem::take(&mut *self.ended.lock());
         for container in self.client.list(&[ours()]).await? {
             let Some(name) = name_of(&container) else {
                 continue;
@@ -35,7 +47,12 @@ impl Reaper {
             let ownership = Ownership::read(container.labels.as_ref().unwrap_or(&Default::default()));
             let holder = self.holder(&ownership).await;
             let owned = self.janitor.owns(name);
-            if !is_orphan(&ownership, &self.identity, owned, holder, now) {
+            let has_ended = ownership.is_sandbox && has_ended(&container, now);
+            if has_ended {
+                self.ended.lock().insert(name.to_owned());
+            }
+            let left_over = has_ended && before.contains(name) && !owned;
+            if !left_over && !is_orphan(&ownership, &self.identity, owned, holder, now) {
                 continue;
             }
             tracing::info!(
@@ -82,6 +99,16 @@ fn is_orphan(ownership: &Ownership, me: &Identity, owned: bool, holder: Holder, 
     }
     // This process holds the id, so its other epochs have ended. Only sandboxes are kept count of by name.
     expired || ownership.epoch != Some(me.epoch) || ownership.is_sandbox
+}
+
+/// Or was never started, and never will be.
+fn has_ended(container: &ContainerSummary, now: DateTime<Utc>) -> bool {
+    let made = container.created.and_then(|at| DateTime::from_timestamp(at, 0));
+    match container.state {
+        Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD) => true,
+        Some(ContainerSummaryStateEnum::CREATED) => made.is_some_and(|made| now - made > MAKING),
+        _ => false,
+    }
 }
 
 fn name_of(container: &ContainerSummary) -> Option<&str> {
@@ -177,6 +204,29 @@ mod tests {
             ..scene.theirs()
         };
         assert!(scene.reaps(&expired, false, Holder::Unknown));
+    }
+
+    #[test]
+    fn what_waits_for_its_start_has_not_ended_until_it_never_will() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let container = |state, seconds_ago: i64| ContainerSummary {
+            state: Some(state),
+            created: Some(1_800_000_000 - seconds_ago),
+            ..ContainerSummary::default()
+        };
+        assert!(!has_ended(
+            &container(ContainerSummaryStateEnum::CREATED, 60),
+            now
+        ));
+        assert!(has_ended(
+            &container(ContainerSummaryStateEnum::CREATED, 121),
+            now
+        ));
+        assert!(has_ended(&container(ContainerSummaryStateEnum::EXITED, 1), now));
+        assert!(!has_ended(
+            &container(ContainerSummaryStateEnum::RUNNING, 9_999),
+            now
+        ));
     }
 
     #[test]

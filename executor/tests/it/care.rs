@@ -69,6 +69,21 @@ async fn an_earlier_life_is_reaped_and_a_living_neighbour_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strangers_sandbox_goes_when_it_has_ended_and_is_not_taken_away() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let stranger = Identity::claim(elsewhere.path()).unwrap();
+    let rig = Rig::start().await;
+    let hour = chrono::Duration::hours(1);
+    let running = leave_a_container(&rig, &stranger, hour).await;
+    let ended = leave_a_container(&rig, &stranger, hour).await;
+    rig.client.kill(&ended).await.unwrap();
+    eventually("the second look", async || !exists(&rig, &ended).await).await;
+    assert!(exists(&rig, &running).await);
+    rig.client.remove(&running).await.unwrap();
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_executors_share_one_engine_in_peace() {
     let state = tempfile::tempdir().unwrap();
     let one = Rig::over(small(), Identity::claim(state.path()).unwrap());
