@@ -151,13 +151,13 @@ async fn executors(
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Executors> {
     if let Some(settings) = settings.fleet.clone() {
-        return Executors::joining(settings, fleet, lifecycle).await;
+        return Executors::joining(settings, fleet).await;
     }
     #[cfg(feature = "embedded-executor")]
     return Executors::embedded(&cli.engine, &settings.policy, fleet, lifecycle).await;
     #[cfg(not(feature = "embedded-executor"))]
     {
-        let _ = cli;
+        let _ = (cli, lifecycle);
         anyhow::bail!("MCP_FLEET_BIND is not set, and this build has no executor of its own: set it, so that executors can join")
     }
 }

@@ -10,14 +10,16 @@ use dynamic_mcp_proto::v1::join_response::Message as Outgoing;
 use dynamic_mcp_proto::v1::{JoinRequest, JoinResponse, Register, Registered};
 use dynamic_mcp_shared::job::NodeStatus;
 use dynamic_mcp_shared::join_token::{JoinToken, RequireToken};
-use dynamic_mcp_shared::lifecycle::Lifecycle;
 use futures::Stream;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use crate::scheduler::fleet::{Fleet, HEARTBEAT_INTERVAL, Membership, NodeInfo, STALE_AFTER, StatusSource};
 
@@ -29,7 +31,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
-/// Serves until the lifecycle's soft token.
+/// Serves until it is stopped. That is not the lifecycle's matter: jobs that end within the grace time of a shutdown may
+/// still need executors, and nobody should wait for the service itself.
 ///
 /// # Errors
 /// When the listener fails.
@@ -37,29 +40,34 @@ pub async fn serve(
     listener: TcpListener,
     fleet: Arc<Fleet>,
     token: JoinToken,
-    lifecycle: Lifecycle,
+    stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let stop = lifecycle.hard().clone();
+    let members = TaskTracker::new();
     let service = FleetService {
         fleet,
         token: token.clone(),
-        lifecycle,
+        members: members.clone(),
+        stop: stop.clone(),
     };
     let service: InterceptedService<_, RequireToken> =
         FleetServer::with_interceptor(service, token.require());
-    Server::builder()
+    let served = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .tcp_nodelay(true)
         .add_service(service)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
-        .await
+        .await;
+    members.close();
+    members.wait().await;
+    served
 }
 
 struct FleetService {
     fleet: Arc<Fleet>,
     token: JoinToken,
-    lifecycle: Lifecycle,
+    members: TaskTracker,
+    stop: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -97,8 +105,8 @@ impl FleetRpc for FleetService {
                 message: Some(registered),
             }))
             .await;
-        let stop = self.lifecycle.hard().clone();
-        self.lifecycle.spawn(async move {
+        let stop = self.stop.clone();
+        let stay = async move {
             let why = tokio::select! {
                 why = listen(&mut incoming, &member) => why,
                 () = outgoing.closed() => "it closed the stream".to_owned(),
@@ -106,7 +114,8 @@ impl FleetRpc for FleetService {
             };
             tracing::info!(executor.id = %id, reason = why, "an executor left");
             drop(member);
-        });
+        };
+        self.members.spawn(stay.in_current_span());
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
 }

@@ -1,16 +1,20 @@
 //! What runs the jobs: executors that join over the fleet service, or one in this process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 #[cfg(feature = "embedded-executor")]
 use dynamic_mcp_executor::app::{EmbeddedExecutor, embedded};
 #[cfg(feature = "embedded-executor")]
 use dynamic_mcp_executor::cli::EngineArgs;
+#[cfg(feature = "embedded-executor")]
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 #[cfg(feature = "embedded-executor")]
 use dynamic_mcp_shared::policy::SandboxPolicy;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 #[cfg(feature = "embedded-executor")]
 use tonic::service::interceptor::InterceptedService;
 
@@ -20,9 +24,12 @@ use crate::scheduler::fleet::Fleet;
 #[cfg(feature = "embedded-executor")]
 use crate::scheduler::fleet::{Membership, NodeInfo, StatusSource};
 
+/// For executors to take note that the fleet service ends; they come back by themselves.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
+
 pub(super) enum Executors {
     /// They join from elsewhere and look after themselves.
-    Joining,
+    Joining { stop: CancellationToken, service: TaskTracker },
     #[cfg(feature = "embedded-executor")]
     Embedded { executor: EmbeddedExecutor, _membership: Membership },
 }
@@ -32,19 +39,20 @@ impl Executors {
     pub(super) async fn joining(
         settings: FleetSettings,
         fleet: &Arc<Fleet>,
-        lifecycle: &Lifecycle,
     ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(settings.bind)
             .await
             .with_context(|| format!("MCP_FLEET_BIND: {} can't be bound", settings.bind))?;
         tracing::info!(address = %listener.local_addr()?, "waiting for executors");
-        let serve = grpc::serve(listener, fleet.clone(), settings.join_token, lifecycle.clone());
-        lifecycle.spawn(async move {
+        let (stop, service) = (CancellationToken::new(), TaskTracker::new());
+        let serve = grpc::serve(listener, fleet.clone(), settings.join_token, stop.clone());
+        service.spawn(async move {
             if let Err(error) = serve.await {
                 tracing::error!(%error, "the fleet service ended");
             }
         });
-        Ok(Self::Joining)
+        service.close();
+        Ok(Self::Joining { stop, service })
     }
 
     /// Starts one in this process.
@@ -72,7 +80,12 @@ impl Executors {
     /// To be called when no call runs any more.
     pub(super) async fn shutdown(&self) {
         match self {
-            Executors::Joining => {}
+            Executors::Joining { stop, service } => {
+                stop.cancel();
+                if tokio::time::timeout(LEAVE_DEADLINE, service.wait()).await.is_err() {
+                    tracing::warn!("executors did not let go of the fleet service in time");
+                }
+            }
             #[cfg(feature = "embedded-executor")]
             Executors::Embedded { executor, .. } => {
                 executor.drain();
