@@ -47,6 +47,8 @@ struct Session {
     activity: Activity,
     outbox: Arc<Outbox>,
     progress: Progress,
+    /// Cancelled when the session ends, and its GET stream with it.
+    ended: CancellationToken,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +129,7 @@ impl Sessions {
         session: &Session,
     ) -> impl Stream<Item = ServerSseMessage> + Send + Sync + use<> {
         let reading = session.activity.reading();
-        session.outbox.read(reading, self.stop.clone())
+        session.outbox.read(reading, session.ended.clone())
     }
 }
 
@@ -153,6 +155,7 @@ impl SessionManager for Sessions {
             activity: Activity::default(),
             outbox: Arc::default(),
             progress: Progress::default(),
+            ended: self.stop.child_token(),
         });
         self.open.lock().insert(id.clone(), session.clone());
         metrics::counter!(metric_names::HTTP_SESSIONS_CREATED).increment(1);
@@ -174,7 +177,9 @@ impl SessionManager for Sessions {
 
     /// rmcp calls it for DELETE and when a session has ended by itself.
     async fn close_session(&self, id: &SessionId) -> Result<(), Self::Error> {
-        self.open.lock().remove(id);
+        if let Some(session) = self.open.lock().remove(id) {
+            session.ended.cancel();
+        }
         self.count();
         Ok(self.inner.close_session(id).await?)
     }
