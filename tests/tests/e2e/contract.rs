@@ -24,7 +24,8 @@ use dynamic_mcp_tests::server::{AllInOne, NO_POOL};
 /// A client for each way to reach the product. Each has a tag, so that tools which several of them make in one registry
 /// can have names of their own.
 struct Wires {
-    server: AllInOne,
+    /// Held so that it lives as long as its clients.
+    _server: AllInOne,
     clients: [(&'static str, McpClient); 4],
 }
 
@@ -46,7 +47,10 @@ impl Wires {
             ("stdio-2025", McpClient::over_stdio(Era::Legacy, settings).await?),
             ("stdio-2026", McpClient::over_stdio(Era::Modern, settings).await?),
         ];
-        Ok(Self { server, clients })
+        Ok(Self {
+            _server: server,
+            clients,
+        })
     }
 
     fn each(&self) -> impl Iterator<Item = (&'static str, &McpClient)> {
