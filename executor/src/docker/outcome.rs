@@ -20,6 +20,8 @@ use super::frames::{Frame, Kind};
 
 /// The runner's own exit code for a channel that the code has closed.
 const CHANNEL_CLOSED: i64 = 77;
+/// Of a result: most readers of JSON stop at 128, and the answer to the client has levels around it.
+const MAX_NESTING: usize = 100;
 const SIGNALLED: i64 = 128;
 const SIGKILL: i64 = 9;
 
@@ -122,12 +124,38 @@ fn judge_result(payload: Bytes, limits: &Limits) -> Verdict {
     if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_err() {
         return failed(Outcome::InvalidOutput, "InvalidOutput", "the result is not JSON");
     }
+    let nesting = nesting(&payload);
+    if nesting > MAX_NESTING {
+        let message =
+            format!("the result is nested {nesting} levels deep; at most {MAX_NESTING} are allowed");
+        return failed(Outcome::InvalidOutput, "InvalidOutput", message);
+    }
     Verdict {
         outcome: Outcome::Ok,
         result: Some(payload),
         error: None,
         reusable: true,
     }
+}
+
+/// How many arrays and objects of valid JSON are open at once.
+fn nesting(json: &[u8]) -> usize {
+    let (mut open, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            b']' | b'}' if !in_string => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn threw(told: Told, reusable: bool, limits: &Limits) -> Verdict {
@@ -260,6 +288,29 @@ mod tests {
         assert_eq!(verdict.outcome, Outcome::Ok);
         assert_eq!(verdict.result.as_deref(), Some(&b"[1]"[..]));
         assert!(verdict.reusable);
+    }
+
+    #[test]
+    fn a_result_is_refused_for_its_depth_only_when_it_is_deep() {
+        assert_eq!(nesting(br#"{"a[[[":[1,"\"]]}",{}],"b":[]}"#), 3);
+        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let limits = Limits {
+            max_output_bytes: 1_000,
+            ..LIMITS
+        };
+        let judged = |levels| {
+            let payload = Some(Bytes::from(deep(levels)));
+            let frame = Frame {
+                kind: Kind::Result,
+                stderr_marked: false,
+                payload,
+            };
+            judge(Ending::Frame(frame), &limits, b"")
+        };
+        assert_eq!(judged(MAX_NESTING).outcome, Outcome::Ok);
+        let refused = judged(MAX_NESTING + 1);
+        assert_eq!(refused.outcome, Outcome::InvalidOutput);
+        assert!(refused.error.unwrap().message.contains("101 levels"));
     }
 
     #[test]
