@@ -19,6 +19,7 @@ use http::{Request, Response};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 /// A process has one recorder.
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::install(tokio::time::Instant::now()).unwrap());
@@ -27,6 +28,7 @@ struct TestServer {
     address: SocketAddr,
     readiness: Readiness,
     lifecycle: Lifecycle,
+    serving: JoinSet<bool>,
 }
 
 struct Answer {
@@ -76,7 +78,8 @@ async fn start_with(config: ServerConfig) -> TestServer {
         max_request_bytes: 1_024,
     };
     let router = router(tower::service_fn(echo), state);
-    lifecycle.spawn(serve(
+    let mut serving = JoinSet::new();
+    serving.spawn(serve(
         listener,
         router,
         config,
@@ -87,10 +90,16 @@ async fn start_with(config: ServerConfig) -> TestServer {
         address,
         readiness,
         lifecycle,
+        serving,
     }
 }
 
 impl TestServer {
+    /// Whether it ended with every task.
+    async fn ended(&mut self) -> bool {
+        self.serving.join_next().await.unwrap().unwrap()
+    }
+
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
@@ -318,8 +327,8 @@ async fn unknown_paths_are_answered_in_json() {
 }
 
 #[tokio::test]
-async fn shutdown_lets_a_request_finish_and_takes_no_other() {
-    let server = start().await;
+async fn shutdown_lets_a_request_finish_and_says_to_others_that_it_drains() {
+    let mut server = start().await;
     server.readiness.set_loaded();
     let mut idle = server.connect().await;
     let mut busy = server.connect().await;
@@ -329,21 +338,40 @@ async fn shutdown_lets_a_request_finish_and_takes_no_other() {
     tokio::time::sleep(Duration::from_millis(100)).await;
 
     server.lifecycle.begin_shutdown();
-    let (ended, answer) = tokio::join!(server.lifecycle.finish(), read_answer(&mut busy));
-    assert!(ended);
-    assert_eq!(answer.status, 200);
     assert_eq!(
         idle.read(&mut [0]).await.unwrap(),
         0,
         "an idle connection is closed"
     );
+    let probe = server.get("/readyz").await;
+    assert_eq!(
+        (probe.status, probe.body.contains("draining")),
+        (503, true),
+        "{}",
+        probe.body
+    );
+    assert_eq!(read_answer(&mut busy).await.status, 200);
+    assert!(server.ended().await);
     assert!(TcpStream::connect(server.address).await.is_err());
-    assert_eq!(server.readiness.report().status, "draining");
 }
 
 #[tokio::test]
-async fn an_answer_without_end_ends_with_the_grace_time() {
-    let server = start().await;
+async fn a_connection_that_came_late_and_says_nothing_holds_nobody_up() {
+    let mut server = start().await;
+    let mut busy = server.connect().await;
+    busy.write_all(b"GET /mcp?slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.lifecycle.begin_shutdown();
+    let _silent = server.connect().await;
+    let ended = tokio::time::timeout(Duration::from_secs(2), server.ended()).await;
+    assert_eq!(ended, Ok(true));
+}
+
+#[tokio::test]
+async fn an_answer_without_end_ends_soon_after_the_grace_time() {
+    let mut server = start().await;
     let mut stream = server.connect().await;
     stream
         .write_all(b"GET /mcp?endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -352,7 +380,7 @@ async fn an_answer_without_end_ends_with_the_grace_time() {
     assert!(stream.read(&mut [0; 512]).await.unwrap() > 0);
     server.lifecycle.begin_shutdown();
     server.lifecycle.hard().cancel();
-    assert!(server.lifecycle.finish().await);
+    assert!(server.ended().await);
 }
 
 #[tokio::test]

@@ -15,11 +15,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 
 use crate::metric_names;
 
 /// How long a client may take for a request's head, and how long a connection may idle between two requests.
 const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the answers of cancelled calls may take to leave. Less than the lifecycle waits after its hard token.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// After a failure to accept that is not the client's, as a lack of file descriptors is.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -29,15 +32,17 @@ pub struct ServerConfig {
     pub max_connections: usize,
 }
 
-/// Serves until the soft token, then takes no further connection. Open ones finish the request they are at, and end
-/// with the hard token if they take longer. They are the lifecycle's tasks, so that `finish` waits for them.
+/// Serves until the lifecycle has finished; answers whether every task of it ended. From the soft token on, open
+/// connections finish the request they are at, and end soon after the hard token if they take longer: they are the
+/// lifecycle's tasks. New ones get one answer each, so that a probe sees that this replica drains and a caller is told
+/// to come back; nobody waits for those.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     config: ServerConfig,
     readiness: Readiness,
     lifecycle: Lifecycle,
-) {
+) -> bool {
     let places = Arc::new(Semaphore::new(config.max_connections));
     loop {
         let next = lifecycle
@@ -49,6 +54,18 @@ pub async fn serve(
         lifecycle.spawn(connection);
     }
     readiness.set_draining();
+    let mut late = JoinSet::new();
+    let finish = lifecycle.finish();
+    let mut finish = std::pin::pin!(finish);
+    loop {
+        tokio::select! {
+            ended = &mut finish => return ended,
+            (stream, place) = accept(&listener, &places) => {
+                late.spawn(serve_once(stream, router.clone(), place));
+            }
+            Some(_) = late.join_next() => {}
+        }
+    }
 }
 
 /// The next connection, when there is a place for it.
@@ -99,10 +116,31 @@ async fn serve_connection(
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,
-                () = lifecycle.hard().cancelled() => Ok(()),
+                () = answered_or_given_up(&lifecycle) => Ok(()),
             }
         }
     };
+    note_end(ended);
+}
+
+/// The hard token cancels what runs, and its callers are to hear so.
+async fn answered_or_given_up(lifecycle: &Lifecycle) {
+    lifecycle.hard().cancelled().await;
+    tokio::time::sleep(LAST_ANSWERS).await;
+}
+
+/// For a connection that comes while the server drains.
+async fn serve_once(stream: TcpStream, router: Router, place: Option<OwnedSemaphorePermit>) {
+    let _open = OpenConnection::count(place);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_DEADLINE)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    note_end(connection.await);
+}
+
+fn note_end(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         // Clients come and go as they like.
         tracing::debug!(%error, "a connection ended");

@@ -61,14 +61,14 @@ struct Inner {
     max_body_bytes: usize,
 }
 
-/// Streams end when the lifecycle's hard token is cancelled; those without a running call at the soft one.
+/// Streams without a running call end when the lifecycle's soft token is cancelled; the others with their call, which the
+/// hard one cancels.
 pub fn service(deps: Arc<McpDeps>, config: &HttpMcpConfig, lifecycle: &Lifecycle) -> McpService {
     let sessions = Sessions::start(config.max_sessions, config.session_ttl, lifecycle);
     let rmcp_config = StreamableHttpServerConfig::default()
         .with_json_response(true)
         .with_max_request_body_bytes(config.max_body_bytes)
         .with_sse_keep_alive(Some(config.stream_keep_alive))
-        .with_cancellation_token(lifecycle.hard().child_token())
         // The layer in front has looked at both.
         .disable_allowed_hosts()
         .disable_allowed_origins();
