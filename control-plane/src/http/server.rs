@@ -19,8 +19,9 @@ use tokio::task::JoinSet;
 
 use crate::metric_names;
 
-/// How long a client may take for a request's head, and how long a connection may idle between two requests.
-const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a client may take for a request's head, and how long a connection may idle between two requests. Clients and
+/// balancers keep idle connections for up to 90 s: one that the server closes first may just have been given a call.
+const HEADER_DEADLINE: Duration = Duration::from_secs(100);
 /// How long the answers of cancelled calls may take to leave. Less than the lifecycle waits after its hard token.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// After a failure to accept that is not the client's, as a lack of file descriptors is.
