@@ -4,6 +4,7 @@
 pub mod client;
 pub mod database;
 pub mod docker;
+pub mod events;
 pub mod eventually;
 pub mod foreign;
 pub mod measured;
