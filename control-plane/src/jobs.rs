@@ -230,7 +230,7 @@ impl Jobs {
         let permit = tokio::select! {
             biased;
             () = caller.cancel.cancelled() => return Err(Ended::Scheduled(Scheduled::Cancelled)),
-            permit = self.guard.acquire(&scope) => permit.map_err(Ended::Refused)?,
+            permit = self.guard.acquire(&scope).instrument(tracing::info_span!("guard")) => permit.map_err(Ended::Refused)?,
         };
         Stage::Guard.record(asked.elapsed());
         Ok((work, permit))

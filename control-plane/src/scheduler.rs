@@ -14,6 +14,7 @@ use dynamic_mcp_shared::job::{Dependency, Finished, Job, Progress, RejectReason}
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use self::client::{Attempt, ResolveError};
 use self::fleet::{Fleet, Reservation};
@@ -53,7 +54,10 @@ pub struct Scheduler {
 /// What the scheduler did with a job.
 #[derive(Debug)]
 pub enum Scheduled {
-    Finished { executor: ExecutorId, finished: Box<Finished> },
+    Finished {
+        executor: ExecutorId,
+        finished: Box<Finished>,
+    },
     /// Nothing of the job ran, anywhere.
     NeverStarted { kind: NeverStarted, message: String },
     /// It had been started, and the node or the way to it was lost.
@@ -94,7 +98,7 @@ impl Scheduler {
             let node = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Scheduled::Cancelled,
-                node = self.place(&job.image, &tried, give_up_at) => node,
+                node = self.place(&job.image, &tried, give_up_at).instrument(tracing::info_span!("place")) => node,
             };
             let node = match (node, last_refusal.take()) {
                 (Ok(node), _) => node,

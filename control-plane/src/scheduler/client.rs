@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
+use tracing::Instrument as _;
 
 use super::fleet::{ExecutorChannel, Reservation};
 use crate::metric_names;
@@ -65,11 +66,13 @@ pub async fn attempt(
     prepare_deadline: Duration,
 ) -> Attempt {
     let finish_deadline = job.timeout.duration() + FINISH_GRACE;
+    let prepare = prepare(node.channel(), job)
+        .instrument(tracing::info_span!("prepare", executor.id = %node.executor()));
     let prepared = tokio::select! {
         biased;
         // Dropping the stream is what tells the executor to give the sandbox back.
         () = cancel.cancelled() => return Attempt::Cancelled,
-        prepared = tokio::time::timeout(prepare_deadline, prepare(node.channel(), job)) => prepared,
+        prepared = tokio::time::timeout(prepare_deadline, prepare) => prepared,
     };
     let conversation = match prepared {
         Ok(Ok(conversation)) => conversation,
@@ -85,7 +88,9 @@ pub async fn attempt(
             };
         }
     };
-    conversation.run(args, progress, cancel, finish_deadline).await
+    let run = conversation.run(args, progress, cancel, finish_deadline);
+    run.instrument(tracing::info_span!("run", executor.id = %node.executor()))
+        .await
 }
 
 /// A sandbox that waits for its start.

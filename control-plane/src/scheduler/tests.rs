@@ -71,7 +71,9 @@ impl Executor for Scripted {
         _: tonic::Request<v1::ResolveDependenciesRequest>,
     ) -> Result<Response<v1::ResolveDependenciesResponse>, Status> {
         let refused = v1::resolve_dependencies_response::Result::Refused("no such package".to_owned());
-        Ok(Response::new(v1::ResolveDependenciesResponse { result: Some(refused) }))
+        Ok(Response::new(v1::ResolveDependenciesResponse {
+            result: Some(refused),
+        }))
     }
 }
 
@@ -81,25 +83,40 @@ impl Scripted {
         mut requests: Streaming<v1::ExecuteRequest>,
         events: &mpsc::Sender<Result<v1::ExecuteEvent, Status>>,
     ) -> Result<(), Status> {
-        let say = async |event| events.send(Ok(execute_event(event))).await.map_err(|_| Status::cancelled("gone"));
+        let say = async |event| {
+            events
+                .send(Ok(execute_event(event)))
+                .await
+                .map_err(|_| Status::cancelled("gone"))
+        };
         requests.message().await?;
         self.prepared.fetch_add(1, Ordering::SeqCst);
         match self.script {
             Script::BreaksBeforeReady => return Err(Status::unavailable("killed")),
             Script::Rejects(reason) => {
-                let rejected = v1::Rejected { reason: reason.into(), message: "not here".to_owned() };
+                let rejected = v1::Rejected {
+                    reason: reason.into(),
+                    message: "not here".to_owned(),
+                };
                 return say(Event::Rejected(rejected)).await;
             }
             _ => {}
         }
-        say(Event::Ready(v1::Ready { placement: v1::Placement::Warm.into() })).await?;
+        say(Event::Ready(v1::Ready {
+            placement: v1::Placement::Warm.into(),
+        }))
+        .await?;
         let start = requests.message().await?.and_then(|request| request.message);
         if !matches!(start, Some(Request::Start(_))) {
             return Ok(());
         }
         if matches!(self.script, Script::RejectsTheStart) {
             let reason = v1::RejectReason::NoCapacity.into();
-            return say(Event::Rejected(v1::Rejected { reason, message: "too late".to_owned() })).await;
+            return say(Event::Rejected(v1::Rejected {
+                reason,
+                message: "too late".to_owned(),
+            }))
+            .await;
         }
         self.started.fetch_add(1, Ordering::SeqCst);
         let outcome = match self.script {
@@ -111,7 +128,12 @@ impl Scripted {
             _ => v1::Outcome::Ok,
         };
         let result_json = (outcome == v1::Outcome::Ok).then(|| "1".into());
-        say(Event::Finished(v1::Finished { outcome: outcome.into(), result_json, ..Default::default() })).await
+        say(Event::Finished(v1::Finished {
+            outcome: outcome.into(),
+            result_json,
+            ..Default::default()
+        }))
+        .await
     }
 }
 
@@ -128,31 +150,52 @@ impl Cluster {
         let mut executors = Vec::new();
         let mut parts = Vec::new();
         for &script in scripts {
-            let executor = Scripted { script, prepared: Arc::default(), started: Arc::default() };
+            let executor = Scripted {
+                script,
+                prepared: Arc::default(),
+                started: Arc::default(),
+            };
             parts.push(join(&fleet, executor.clone()));
             executors.push(executor);
         }
-        let config = SchedulerConfig { max_wait: Duration::from_millis(200), ..SchedulerConfig::default() };
-        Self { scheduler: Scheduler::new(fleet, config), executors, _parts: parts }
+        let config = SchedulerConfig {
+            max_wait: Duration::from_millis(200),
+            ..SchedulerConfig::default()
+        };
+        Self {
+            scheduler: Scheduler::new(fleet, config),
+            executors,
+            _parts: parts,
+        }
     }
 
     async fn run(&self) -> Scheduled {
-        self.scheduler.run(job(), "{}".into(), None, &CancellationToken::new()).await
+        self.scheduler
+            .run(job(), "{}".into(), None, &CancellationToken::new())
+            .await
     }
 
     fn started(&self) -> u32 {
-        self.executors.iter().map(|executor| executor.started.load(Ordering::SeqCst)).sum()
+        self.executors
+            .iter()
+            .map(|executor| executor.started.load(Ordering::SeqCst))
+            .sum()
     }
 
     fn prepared(&self) -> u32 {
-        self.executors.iter().map(|executor| executor.prepared.load(Ordering::SeqCst)).sum()
+        self.executors
+            .iter()
+            .map(|executor| executor.prepared.load(Ordering::SeqCst))
+            .sum()
     }
 }
 
 fn join(fleet: &Arc<Fleet>, executor: Scripted) -> (Membership, AbortOnDropHandle<()>) {
     let (dialled, accepted) = mpsc::channel::<tokio::io::DuplexStream>(4);
     let incoming = tokio_stream::StreamExt::map(ReceiverStream::new(accepted), Ok::<_, std::io::Error>);
-    let serve = Server::builder().add_service(ExecutorServer::new(executor)).serve_with_incoming(incoming);
+    let serve = Server::builder()
+        .add_service(ExecutorServer::new(executor))
+        .serve_with_incoming(incoming);
     #[expect(clippy::disallowed_methods, reason = "aborted with the test")]
     let server = AbortOnDropHandle::new(tokio::spawn(async move {
         serve.await.unwrap();
@@ -167,11 +210,27 @@ fn join(fleet: &Arc<Fleet>, executor: Scripted) -> (Membership, AbortOnDropHandl
     });
     let channel = Endpoint::from_static("http://executor").connect_with_connector_lazy(connector);
     let channel = InterceptedService::new(channel, JoinToken::random().attach());
-    let info =
-        NodeInfo { id: ExecutorId::generate(), epoch: 1, version: String::new(), runtime: String::new() };
-    let images = vec![ImageStatus { name: IMAGE.into(), present: true, warm: 1 }];
-    let status = NodeStatus { slots: 4, ready: true, images, ..Default::default() };
-    (fleet.join(info, channel, StatusSource::Reported(status)).unwrap(), server)
+    let info = NodeInfo {
+        id: ExecutorId::generate(),
+        epoch: 1,
+        version: String::new(),
+        runtime: String::new(),
+    };
+    let images = vec![ImageStatus {
+        name: IMAGE.into(),
+        present: true,
+        warm: 1,
+    }];
+    let status = NodeStatus {
+        slots: 4,
+        ready: true,
+        images,
+        ..Default::default()
+    };
+    (
+        fleet.join(info, channel, StatusSource::Reported(status)).unwrap(),
+        server,
+    )
 }
 
 fn job() -> Job {
@@ -194,10 +253,15 @@ fn job() -> Job {
 async fn a_node_that_breaks_before_the_start_costs_nothing() {
     let cluster = Cluster::of(&[Script::BreaksBeforeReady, Script::Finishes]);
     for _ in 0..8 {
-        assert!(matches!(cluster.run().await, Scheduled::Finished { finished, .. } if finished.outcome.is_ok()));
+        assert!(
+            matches!(cluster.run().await, Scheduled::Finished { finished, .. } if finished.outcome.is_ok())
+        );
     }
     assert_eq!(cluster.started(), 8, "each job ran exactly once");
-    assert!(cluster.prepared() > 8, "some of them were tried on the broken node first");
+    assert!(
+        cluster.prepared() > 8,
+        "some of them were tried on the broken node first"
+    );
 }
 
 #[tokio::test]
@@ -211,7 +275,9 @@ async fn a_break_after_the_start_is_never_tried_again() {
 async fn a_start_that_came_too_late_is_tried_elsewhere() {
     let cluster = Cluster::of(&[Script::RejectsTheStart, Script::Finishes]);
     for _ in 0..8 {
-        assert!(matches!(cluster.run().await, Scheduled::Finished { finished, .. } if finished.outcome.is_ok()));
+        assert!(
+            matches!(cluster.run().await, Scheduled::Finished { finished, .. } if finished.outcome.is_ok())
+        );
     }
     assert_eq!(cluster.started(), 8);
 }
@@ -220,7 +286,16 @@ async fn a_start_that_came_too_late_is_tried_elsewhere() {
 async fn a_job_that_every_node_refuses_is_tried_a_bounded_number_of_times() {
     let cluster = Cluster::of(&[Script::Rejects(v1::RejectReason::Engine); 5]);
     let scheduled = cluster.run().await;
-    assert!(matches!(scheduled, Scheduled::NeverStarted { kind: NeverStarted::Refused, .. }), "{scheduled:?}");
+    assert!(
+        matches!(
+            scheduled,
+            Scheduled::NeverStarted {
+                kind: NeverStarted::Refused,
+                ..
+            }
+        ),
+        "{scheduled:?}"
+    );
     assert_eq!((cluster.prepared(), cluster.started()), (MAX_ATTEMPTS as u32, 0));
 }
 
@@ -254,9 +329,19 @@ async fn a_job_for_an_image_that_nobody_has_fails_at_once_and_says_so() {
     let cluster = Cluster::of(&[Script::Finishes]);
     let scheduled = cluster
         .scheduler
-        .run(Job { image: "other".into(), ..job() }, "{}".into(), None, &CancellationToken::new())
+        .run(
+            Job {
+                image: "other".into(),
+                ..job()
+            },
+            "{}".into(),
+            None,
+            &CancellationToken::new(),
+        )
         .await;
-    let Scheduled::NeverStarted { kind, message } = scheduled else { panic!("{scheduled:?}") };
+    let Scheduled::NeverStarted { kind, message } = scheduled else {
+        panic!("{scheduled:?}")
+    };
     assert_eq!((kind, cluster.prepared()), (NeverStarted::Unsatisfiable, 0));
     assert!(message.contains("\"other\""), "{message}");
 }
@@ -264,5 +349,11 @@ async fn a_job_for_an_image_that_nobody_has_fails_at_once_and_says_so() {
 #[tokio::test]
 async fn without_any_executor_a_job_waits_a_bounded_time() {
     let scheduled = Cluster::of(&[]).run().await;
-    assert!(matches!(scheduled, Scheduled::NeverStarted { kind: NeverStarted::NoCapacity, .. }));
+    assert!(matches!(
+        scheduled,
+        Scheduled::NeverStarted {
+            kind: NeverStarted::NoCapacity,
+            ..
+        }
+    ));
 }
