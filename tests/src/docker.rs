@@ -41,6 +41,21 @@ pub async fn running_containers_of(executor: &str) -> Result<Vec<String>> {
     .await
 }
 
+/// The command lines of the processes in a container.
+///
+/// # Errors
+/// When the Engine does not answer, or nothing runs there.
+pub async fn processes_in(container: &str) -> Result<Vec<String>> {
+    let docker = Docker::connect_with_local_defaults()?;
+    let top = docker.top_processes(container, None).await?;
+    Ok(top
+        .processes
+        .unwrap_or_default()
+        .into_iter()
+        .map(|process| process.join(" "))
+        .collect())
+}
+
 async fn containers(filters: HashMap<&str, Vec<&str>>) -> Result<Vec<String>> {
     let docker = Docker::connect_with_local_defaults()?;
     let options = ListContainersOptionsBuilder::new()

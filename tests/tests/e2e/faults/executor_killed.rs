@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use dynamic_mcp_tests::client::Era;
+use dynamic_mcp_tests::docker::{processes_in, running_containers_of};
 use dynamic_mcp_tests::eventually::eventually;
 use dynamic_mcp_tests::measured::measured;
 use dynamic_mcp_tests::running::Running;
@@ -201,13 +202,20 @@ async fn killed_while_finishing_it_is_interrupted() -> Result<()> {
     control.ready().await?;
     let id = executor.state().executor()?;
     let client = control.client(Era::Modern).await?;
-    let code = "ctx.progress(1); await new Promise((resolve) => setTimeout(resolve, 300)); return 'unheard';";
+    let code = "const { spawn } = await import('node:child_process'); const child = spawn('/bin/sleep', ['1']); \
+        ctx.progress(1); await new Promise((resolve) => child.on('exit', resolve)); return 'unheard';";
     client.create_tool("unheard", code, json!({})).await?;
 
     let call = Running::start(&client, "unheard", json!({})).await?;
     executor.process.signal("STOP").await;
-    // The executor hangs, so only time tells that the code has ended; it is not needed for what is asserted.
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    let sandbox = running_containers_of(&id).await?.pop().context("its sandbox")?;
+    eventually(SOON, async || {
+        let processes = processes_in(&sandbox).await?;
+        let sleeps = processes.iter().any(|process| process.contains("/bin/sleep"));
+        ensure!(!sleeps, "the code has not ended: {processes:?}");
+        Ok(())
+    })
+    .await;
     let killed = Instant::now();
     let state = executor.kill().await;
     let ended = call.structured().await?;
