@@ -55,7 +55,13 @@ impl App {
         let cache = Arc::new(ToolCache::new(registry.clone(), &lifecycle));
         let fleet = Arc::new(Fleet::default());
         let executors = executors(cli, &settings, &fleet, &lifecycle).await?;
-        monitor::start(&lifecycle, &readiness, registry.clone(), cache.clone(), fleet.clone());
+        monitor::start(
+            &lifecycle,
+            &readiness,
+            registry.clone(),
+            cache.clone(),
+            fleet.clone(),
+        );
 
         let scheduler = Arc::new(Scheduler::new(fleet, SchedulerConfig::default()));
         let policy = Arc::new(settings.policy.clone());
@@ -85,7 +91,16 @@ impl App {
             started,
             clock,
         });
-        Ok(Self { settings, lifecycle, readiness, audit, registry, executors, metrics, mcp })
+        Ok(Self {
+            settings,
+            lifecycle,
+            readiness,
+            audit,
+            registry,
+            executors,
+            metrics,
+            mcp,
+        })
     }
 
     /// Serves until the lifecycle ends, or stdin does; then takes everything down in order.
@@ -106,7 +121,12 @@ impl App {
         let settings = &self.settings.http;
         let listener = TcpListener::bind((settings.host.as_str(), settings.port))
             .await
-            .with_context(|| format!("MCP_HOST, MCP_PORT: {}:{} can't be bound", settings.host, settings.port))?;
+            .with_context(|| {
+                format!(
+                    "MCP_HOST, MCP_PORT: {}:{} can't be bound",
+                    settings.host, settings.port
+                )
+            })?;
         let address = listener.local_addr()?;
         let config = HttpMcpConfig::new(settings.session_ttl, settings.max_request_bytes);
         let service = mcp::http::service(self.mcp.clone(), &config, &self.lifecycle);
@@ -114,13 +134,26 @@ impl App {
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
             path: settings.path.clone(),
-            origins: Arc::new(OriginPolicy::new(&settings.host, &settings.allowed_hosts, &settings.allowed_origins)),
+            origins: Arc::new(OriginPolicy::new(
+                &settings.host,
+                &settings.allowed_hosts,
+                &settings.allowed_origins,
+            )),
             max_request_bytes: settings.max_request_bytes,
         };
         tracing::info!(%address, path = settings.path, "listening");
-        let config = ServerConfig { max_connections: settings.max_connections };
+        let config = ServerConfig {
+            max_connections: settings.max_connections,
+        };
         let router = http::router(service, state);
-        http::serve(listener, router, config, self.readiness.clone(), self.lifecycle.clone()).await;
+        http::serve(
+            listener,
+            router,
+            config,
+            self.readiness.clone(),
+            self.lifecycle.clone(),
+        )
+        .await;
         Ok(())
     }
 
@@ -158,13 +191,18 @@ async fn executors(
     #[cfg(not(feature = "embedded-executor"))]
     {
         let _ = (cli, lifecycle);
-        anyhow::bail!("MCP_FLEET_BIND is not set, and this build has no executor of its own: set it, so that executors can join")
+        anyhow::bail!(
+            "MCP_FLEET_BIND is not set, and this build has no executor of its own: set it, so that executors can join"
+        )
     }
 }
 
 /// What `system.runtime_config` shows.
 fn described(cli: &Cli, settings: &Settings) -> serde_json::Value {
-    #[cfg_attr(not(feature = "embedded-executor"), expect(unused_mut, reason = "only that feature adds to it"))]
+    #[cfg_attr(
+        not(feature = "embedded-executor"),
+        expect(unused_mut, reason = "only that feature adds to it")
+    )]
     let mut config = runtime_config(settings);
     #[cfg(feature = "embedded-executor")]
     if settings.fleet.is_none() {

@@ -3,12 +3,12 @@
 
 pub mod app;
 pub mod audit;
-pub mod jobs;
 pub mod catalog;
 pub mod config;
 pub mod grpc;
 pub mod guard;
 pub mod http;
+pub mod jobs;
 pub mod mcp;
 pub mod metric_names;
 pub mod principal;

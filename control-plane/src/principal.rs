@@ -15,7 +15,11 @@ pub struct Principal {
 
 impl Principal {
     pub fn anonymous() -> Self {
-        Self { tenant: TenantId::default(), subject: "anonymous".to_owned(), client: "anonymous".to_owned() }
+        Self {
+            tenant: TenantId::default(),
+            subject: "anonymous".to_owned(),
+            client: "anonymous".to_owned(),
+        }
     }
 }
 

@@ -88,7 +88,9 @@ impl Telemetry {
             LogFormat::Text => false,
             LogFormat::Json => true,
         };
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal());
         let lines = if json {
             lines.json().flatten_event(true).boxed()
         } else {

@@ -29,17 +29,20 @@ const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
 
 pub(super) enum Executors {
     /// They join from elsewhere and look after themselves.
-    Joining { stop: CancellationToken, service: TaskTracker },
+    Joining {
+        stop: CancellationToken,
+        service: TaskTracker,
+    },
     #[cfg(feature = "embedded-executor")]
-    Embedded { executor: EmbeddedExecutor, _membership: Membership },
+    Embedded {
+        executor: EmbeddedExecutor,
+        _membership: Membership,
+    },
 }
 
 impl Executors {
     /// Lets executors join at the configured address.
-    pub(super) async fn joining(
-        settings: FleetSettings,
-        fleet: &Arc<Fleet>,
-    ) -> anyhow::Result<Self> {
+    pub(super) async fn joining(settings: FleetSettings, fleet: &Arc<Fleet>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(settings.bind)
             .await
             .with_context(|| format!("MCP_FLEET_BIND: {} can't be bound", settings.bind))?;
@@ -63,7 +66,9 @@ impl Executors {
         fleet: &Arc<Fleet>,
         lifecycle: &Lifecycle,
     ) -> anyhow::Result<Self> {
-        let executor = embedded(engine, policy, lifecycle).await.context("the embedded executor")?;
+        let executor = embedded(engine, policy, lifecycle)
+            .await
+            .context("the embedded executor")?;
         let channel = InterceptedService::new(executor.channel(), executor.join_token().attach());
         let info = NodeInfo {
             id: executor.id().clone(),
@@ -74,7 +79,10 @@ impl Executors {
         let ask = executor.clone();
         let source = StatusSource::Local(Box::new(move || ask.status()));
         let membership = fleet.join(info, channel, source)?;
-        Ok(Self::Embedded { executor, _membership: membership })
+        Ok(Self::Embedded {
+            executor,
+            _membership: membership,
+        })
     }
 
     /// To be called when no call runs any more.
@@ -82,7 +90,10 @@ impl Executors {
         match self {
             Executors::Joining { stop, service } => {
                 stop.cancel();
-                if tokio::time::timeout(LEAVE_DEADLINE, service.wait()).await.is_err() {
+                if tokio::time::timeout(LEAVE_DEADLINE, service.wait())
+                    .await
+                    .is_err()
+                {
                     tracing::warn!("executors did not let go of the fleet service in time");
                 }
             }

@@ -46,7 +46,11 @@ async fn watch_fleet(fleet: &Fleet, readiness: &Readiness) {
             }
         } else {
             let reasons = fleet.reasons();
-            let why = if reasons.is_empty() { "none has joined".to_owned() } else { reasons.join("; ") };
+            let why = if reasons.is_empty() {
+                "none has joined".to_owned()
+            } else {
+                reasons.join("; ")
+            };
             if readiness.degrade("executors", &why) {
                 tracing::warn!(reason = why, "no executor takes work");
             }
@@ -70,7 +74,10 @@ async fn watch_registry(registry: &dyn Registry, cache: &ToolCache, readiness: &
         match problem {
             Some(problem) => {
                 if readiness.degrade("registry", &problem) {
-                    tracing::warn!(reason = problem, "the registry does not answer; known tools are served on");
+                    tracing::warn!(
+                        reason = problem,
+                        "the registry does not answer; known tools are served on"
+                    );
                 }
             }
             None => {

@@ -17,9 +17,18 @@ pub(super) async fn open(
     Ok(match backend {
         Backend::File { store } => {
             let registry = SqliteRegistry::open(store, clock, lifecycle.clone());
-            Arc::new(registry.await.with_context(|| format!("MCP_DYNAMIC_STORE: {}", store.display()))?)
+            Arc::new(
+                registry
+                    .await
+                    .with_context(|| format!("MCP_DYNAMIC_STORE: {}", store.display()))?,
+            )
         }
-        Backend::Postgres { url, schema, init_max_attempts, init_backoff } => {
+        Backend::Postgres {
+            url,
+            schema,
+            init_max_attempts,
+            init_backoff,
+        } => {
             let config = PostgresConfig {
                 url: url.clone(),
                 schema: schema.clone(),
