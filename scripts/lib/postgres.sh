@@ -21,7 +21,7 @@ postgres_start() {
   [[ $(id -u) != 0 ]] || chown -R postgres: "$dir"
   postgres_as "$bin/initdb" --pgdata "$dir/data" --username postgres --pwfile "$dir/password" --auth scram-sha-256 \
     --encoding UTF8 --locale C.UTF-8 --no-sync >"$log" 2>&1 ||
-    die "initdb failed ($(tail -n 1 "$log"))"
+    die "initdb failed ($(tail -n 6 "$log" | tr '\n' ' '))"
   port=$(port_free)
   # Losing this data is no loss: nothing waits for the disk.
   postgres_as "$bin/pg_ctl" --pgdata "$dir/data" --log "$dir/server.log" --wait --silent --options "-p $port \
