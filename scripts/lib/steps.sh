@@ -5,6 +5,7 @@ steps_failed=0
 tests_passed=0
 tests_failed=0
 tests_skipped=0
+steps_left_out=()
 
 # step NAME COMMAND…
 step() {
@@ -15,6 +16,12 @@ step() {
   steps_failed=$((steps_failed + 1))
   printf '%s\n' "✗ $name failed" >&2
   return 1
+}
+
+# left_out NAME WHY: a step that can't run here counts as skipped, and the end says why.
+left_out() {
+  tests_skipped=$((tests_skipped + 1))
+  steps_left_out+=("$1: $2")
 }
 
 # Adds up what nextest ("Summary … 9 tests run: 7 passed, 1 failed, 1 timed out, 2 skipped") or cargo test
@@ -35,6 +42,7 @@ steps_summary() {
   local failed=$((tests_failed + steps_failed)) line
   line="$tests_passed passed, $failed failed"
   ((tests_skipped == 0)) || line+=", $tests_skipped skipped"
+  ((${#steps_left_out[@]} == 0)) || printf 'skipped: %s\n' "${steps_left_out[@]}"
   echo "$line"
   ((failed == 0 && tests_passed > 0))
 }
