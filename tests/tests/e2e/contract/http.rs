@@ -108,6 +108,14 @@ async fn every_answer_carries_the_hardening_headers_and_a_request_id_of_its_own(
     let modern = server.client(Era::Modern).await?;
     let http = Client::new();
     let at = |path: &str| format!("{}{path}", server.base_url);
+    // The tools may still be loading.
+    eventually(Duration::from_secs(10), async || {
+        match http.get(at("/readyz")).send().await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
     let requests = [
         ("livez", http.get(at("/livez")), 200),
         ("readyz", http.get(at("/readyz")), 200),
