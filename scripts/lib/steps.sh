@@ -6,6 +6,8 @@ tests_passed=0
 tests_failed=0
 tests_skipped=0
 steps_left_out=()
+# Tests that passed at their second try.
+tests_flaky=()
 
 # step NAME COMMAND…
 step() {
@@ -32,6 +34,8 @@ tests_count() {
   tests_passed=$((tests_passed + $(sum_of passed)))
   tests_failed=$((tests_failed + $(sum_of failed) + $(sum_of 'timed out')))
   tests_skipped=$((tests_skipped + $(sum_of skipped) + $(sum_of ignored)))
+  # nextest lists them once more after its summary.
+  mapfile -t tests_flaky < <(sed 's/\x1b\[[0-9;]*m//g' "$1" | sed -n 's/^ *FLAKY [^]]*\] *\(([^)]*) *\)\?//p' | sort -u)
 }
 
 # "exec failed" counts as failed: the number stands before the word "exec" then.
@@ -42,6 +46,7 @@ steps_summary() {
   local failed=$((tests_failed + steps_failed)) line
   line="$tests_passed passed, $failed failed"
   ((tests_skipped == 0)) || line+=", $tests_skipped skipped"
+  ((${#tests_flaky[@]} == 0)) || printf 'passed at the second try: %s\n' "${tests_flaky[@]}"
   ((${#steps_left_out[@]} == 0)) || printf 'skipped: %s\n' "${steps_left_out[@]}"
   echo "$line"
   ((failed == 0 && tests_passed > 0))

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 /// Every container is a call's then, so that one which is left is seen.
 const NO_POOL: [(&str, &str); 2] = dynamic_mcp_tests::server::NO_POOL;
 /// For what a person would call at once.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 
 /// The code of a call that runs until it is ended, and says when it begins.
 const FOR_EVER: &str = "ctx.progress(1); for (;;);";

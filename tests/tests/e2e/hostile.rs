@@ -28,7 +28,7 @@ const SETTINGS: [(&str, &str); 4] = [
     ("MCP_TOOL_MAX_CALLS_PER_WINDOW", "100000"),
 ];
 /// A neighbour's call takes milliseconds with a warm container and a second without one, on a busy machine.
-const PROMPT: Duration = Duration::from_secs(8);
+const PROMPT: Duration = Duration::from_secs(20);
 /// Enough to see that the neighbour lives; each costs the Engine a container.
 const NEIGHBOUR_CALLS: usize = 5;
 

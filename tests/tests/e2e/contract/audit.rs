@@ -30,7 +30,7 @@ async fn entry(path: &Path, action: &str, target: Option<&str>) -> Result<(Value
         let opened = of("opened").context("no opening line")?;
         anyhow::Ok((opened, of("closed").context("no closing line")?))
     };
-    eventually(Duration::from_secs(5), async || entry().map(drop)).await;
+    eventually(Duration::from_secs(20), async || entry().map(drop)).await;
     let found = entry()?;
     assert_eq!(found.0["id"], found.1["id"]);
     Ok(found)
@@ -170,7 +170,7 @@ async fn a_full_file_is_rotated_and_only_so_many_are_kept() -> Result<()> {
             .filter(|(name, _)| name.starts_with("audit"))
             .collect())
     };
-    eventually(Duration::from_secs(5), async || {
+    eventually(Duration::from_secs(20), async || {
         anyhow::ensure!(files()?.len() == 2, "{:?}", files()?);
         Ok(())
     })

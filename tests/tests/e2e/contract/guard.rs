@@ -154,7 +154,7 @@ async fn a_call_that_finds_every_slot_taken_is_refused_and_the_slot_comes_back_w
 
     // That closes its response stream, which in the newest era cancels the call.
     running.abort_all();
-    eventually(Duration::from_secs(5), async || {
+    eventually(Duration::from_secs(20), async || {
         client.structured("quick", json!({})).await.map(drop)
     })
     .await;

@@ -115,6 +115,6 @@ async fn a_call_ends_at_its_timeout_while_the_engine_hangs() -> Result<()> {
         began.elapsed()
     ));
     assert_eq!(ended["outcome"], "timed_out", "{ended}");
-    assert!(began.elapsed() < Duration::from_secs(4));
+    assert!(began.elapsed() < Duration::from_secs(7));
     scene.get_it_back().await
 }

@@ -45,7 +45,7 @@ async fn a_running_call_is_interrupted_and_another_executors_call_goes_on() -> R
         error.contains(&doomed_id) && error.contains("may have run"),
         "{error}"
     );
-    assert!(took < Duration::from_secs(2), "told only after {took:?}");
+    assert!(took < Duration::from_secs(10), "told only after {took:?}");
 
     let went_on = lasting.structured().await?;
     assert_eq!(
@@ -88,7 +88,7 @@ async fn a_call_that_was_never_started_runs_elsewhere() -> Result<()> {
         join_all((0..6).map(async |n| (n, client.structured("quick", json!({"args": {"n": n}})).await)));
     let kill = async {
         // Those on the healthy one end; the others wait for the one that hangs.
-        eventually(Duration::from_secs(3), async || {
+        eventually(SOON, async || {
             let active = super::active(client).await?;
             ensure!((1..6).contains(&active), "{active} calls are active");
             Ok(())
@@ -110,7 +110,7 @@ async fn a_call_that_was_never_started_runs_elsewhere() -> Result<()> {
             "{answer}"
         );
     }
-    assert!(killed.elapsed() < Duration::from_secs(5));
+    assert!(killed.elapsed() < SOON);
     let moved = control
         .process
         .log()
@@ -150,6 +150,7 @@ async fn the_only_executor_killed_before_the_start_leaves_never_started() -> Res
     let (answer, killed) = tokio::join!(call, kill);
     let ended = answer?["structuredContent"].clone();
     measured(format!("told {:?} after the kill: {ended}", killed.elapsed()));
+    // Where the loss is noticed before the call is placed, it waits for an executor to join until it is refused.
     assert_eq!(ended["outcome"], "never_started", "{ended}");
     assert!(killed.elapsed() < SOON);
     control.stop().await;
@@ -221,7 +222,7 @@ async fn killed_while_finishing_it_is_interrupted() -> Result<()> {
     let ended = call.structured().await?;
     measured(format!("interrupted {:?} after the kill", killed.elapsed()));
     assert_eq!(ended["outcome"], "interrupted", "{ended}");
-    assert!(killed.elapsed() < Duration::from_secs(2));
+    assert!(killed.elapsed() < Duration::from_secs(10));
 
     let successor = Executor::start_in(state, &control, &NO_POOL).await?;
     until_running(&id, 0, Duration::from_secs(10)).await;

@@ -77,7 +77,7 @@ async fn servers_that_share_the_default_state_share_tools_and_not_containers() -
         .create_tool("endless", FOR_EVER, json!({"timeoutMs": 120_000}))
         .await?;
     one_client.create_tool("lasting", LASTING, json!({})).await?;
-    eventually(Duration::from_secs(5), async || {
+    eventually(Duration::from_secs(20), async || {
         let names = two_client.tool_names().await?;
         ensure!(
             names.contains(&"lasting".to_owned()),

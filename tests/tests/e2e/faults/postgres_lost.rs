@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{SOON, until_readyz};
 
 /// The failure table says one second, in which a healthy look may already have begun.
-const CLEAR: Duration = Duration::from_secs(4);
+const CLEAR: Duration = Duration::from_secs(8);
 const RECOVERY: Duration = Duration::from_secs(15);
 
 async fn replica(schema: &Schema, url: &str, pool: &[(&str, &str)]) -> Result<AllInOne> {

@@ -19,7 +19,7 @@ async fn slow_tool(client: &McpClient, millis: u32) -> Result<()> {
 }
 
 async fn is_draining(server: &AllInOne) {
-    eventually(Duration::from_secs(5), async || {
+    eventually(Duration::from_secs(20), async || {
         let log = server.process.log();
         ensure!(log.contains("shutting down"), "{log}");
         Ok(())

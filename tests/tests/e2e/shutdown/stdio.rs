@@ -47,7 +47,7 @@ async fn a_client_that_leaves_in_the_middle_of_a_call_takes_its_container_with_i
     run_endless(&mut server).await?;
     server.hang_up();
     server.process.ended(Duration::from_secs(20)).await?;
-    eventually(Duration::from_secs(5), async || {
+    eventually(Duration::from_secs(20), async || {
         let left = server.state().containers().await?;
         ensure!(left.is_empty(), "{left:?}");
         Ok(())
