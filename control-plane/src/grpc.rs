@@ -89,7 +89,12 @@ impl FleetRpc for FleetService {
         };
         let (info, status, channel) = self.admit(register)?;
         let id = info.id.clone();
-        tracing::info!(executor.id = %id, executor.epoch = info.epoch, executor.runtime = info.runtime, "an executor joined");
+        let runtimes: Vec<_> = status
+            .runtimes
+            .iter()
+            .map(|offered| offered.runtime.as_str())
+            .collect();
+        tracing::info!(executor.id = %id, executor.epoch = info.epoch, executor.runtimes = runtimes.join(","), "an executor joined");
         let member = self
             .fleet
             .join(info, channel, StatusSource::Reported(status))
@@ -137,7 +142,6 @@ impl FleetService {
             id,
             epoch: register.epoch,
             version: register.version,
-            runtime: register.runtime,
         };
         Ok((
             info,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::{JobId, TenantId};
-use dynamic_mcp_shared::job::{Dependency, Isolation, Job, Progress};
+use dynamic_mcp_shared::job::{Dependency, Isolation, Job, Progress, Runtime};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::{MAX_CODE_CHARS, TimeoutMs};
 use dynamic_mcp_shared::policy::{self, SandboxPolicy};
@@ -280,6 +280,7 @@ impl Jobs {
             id,
             tenant,
             tool,
+            runtime: Runtime::Node,
             image: work.image.clone(),
             isolation: work.isolation,
             content_hash,

@@ -16,7 +16,7 @@ use dynamic_mcp_executor::engine::Engine;
 use dynamic_mcp_executor::identity::Identity;
 use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::ids::{JobId, TenantId};
-use dynamic_mcp_shared::job::{Isolation, Job};
+use dynamic_mcp_shared::job::{Isolation, Job, Runtime};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::TimeoutMs;
 use dynamic_mcp_shared::policy::DEFAULT_IMAGE;
@@ -103,6 +103,7 @@ fn job(isolation: Isolation) -> anyhow::Result<Job> {
         id: JobId::generate(),
         tenant: TenantId::default(),
         tool: Some("bench".to_owned()),
+        runtime: Runtime::Node,
         image: DEFAULT_IMAGE.to_owned(),
         isolation,
         content_hash: Some("0".repeat(64).try_into()?),

@@ -6,7 +6,9 @@ pub(crate) mod fake;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::TenantId;
-use dynamic_mcp_shared::job::{Dependency, Finished, ImageStatus, Job, Placement, Progress, Rejection};
+use dynamic_mcp_shared::job::{
+    Dependency, Finished, ImageStatus, Job, Placement, Progress, Rejection, RuntimeStatus,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -47,10 +49,8 @@ pub trait PreparedJob: Send {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineStatus {
-    /// Why it can't run jobs now; `None` when it can.
-    pub unavailable: Option<String>,
-    /// What runs the sandboxes: "runc", "crun", "runsc".
-    pub runtime: String,
+    /// What it offers to run code with.
+    pub runtimes: Vec<RuntimeStatus>,
     pub images: Vec<ImageStatus>,
 }
 

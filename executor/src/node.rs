@@ -65,11 +65,6 @@ impl Node {
         &self.capacity
     }
 
-    /// What runs the sandboxes: "runc", "crun", "runsc".
-    pub fn runtime(&self) -> String {
-        self.engine.status().runtime
-    }
-
     /// A snapshot that costs nothing.
     pub fn status(&self) -> NodeStatus {
         let engine = self.engine.status();
@@ -78,8 +73,7 @@ impl Node {
             slots: self.capacity.slots(),
             running: u32::try_from(running_jobs.len()).unwrap_or(u32::MAX),
             draining: self.capacity.is_draining(),
-            ready: engine.unavailable.is_none(),
-            reason: engine.unavailable.unwrap_or_default(),
+            runtimes: engine.runtimes,
             images: engine.images,
             running_jobs,
         }
@@ -158,7 +152,7 @@ impl Node {
         let mut serving = None;
         loop {
             let status = self.status();
-            let now = status.ready && !status.draining;
+            let now = status.is_ready() && !status.draining;
             if serving != Some(now) {
                 serving = Some(now);
                 if now {

@@ -29,6 +29,33 @@ impl Isolation {
     }
 }
 
+/// What runs the code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Runtime {
+    /// Node.js in a container.
+    Node,
+    /// An embedded engine in a locked-down process.
+    Isolate,
+}
+
+impl Runtime {
+    pub const ALL: [Runtime; 2] = [Runtime::Node, Runtime::Isolate];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Runtime::Node => "node",
+            Runtime::Isolate => "isolate",
+        }
+    }
+}
+
+impl std::fmt::Display for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// An npm package by name and semver range or dist-tag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +71,8 @@ pub struct Job {
     pub tenant: TenantId,
     /// `None` for an ephemeral run.
     pub tool: Option<String>,
+    pub runtime: Runtime,
+    /// Of [`Runtime::Node`]; nothing else looks at it.
     pub image: String,
     pub isolation: Isolation,
     /// `None` only with [`Isolation::Call`].
@@ -64,6 +93,7 @@ impl std::fmt::Debug for Job {
             .field("id", &self.id)
             .field("tenant", &self.tenant)
             .field("tool", &self.tool)
+            .field("runtime", &self.runtime)
             .field("image", &self.image)
             .field("isolation", &self.isolation)
             .field("code_bytes", &self.code.len())
@@ -244,11 +274,43 @@ pub struct NodeStatus {
     pub slots: u32,
     pub running: u32,
     pub draining: bool,
-    pub ready: bool,
-    /// Why it is not ready; empty when it is.
-    pub reason: String,
+    /// What it offers to run code with.
+    pub runtimes: Vec<RuntimeStatus>,
     pub images: Vec<ImageStatus>,
     pub running_jobs: Vec<JobId>,
+}
+
+impl NodeStatus {
+    /// Whether it can run anything now.
+    pub fn is_ready(&self) -> bool {
+        self.runtimes.iter().any(RuntimeStatus::is_available)
+    }
+
+    pub fn runtime(&self, runtime: Runtime) -> Option<&RuntimeStatus> {
+        self.runtimes.iter().find(|status| status.runtime == runtime)
+    }
+
+    /// Why what it offers can't run jobs now, one entry for each runtime that can't.
+    pub fn troubles(&self) -> impl Iterator<Item = String> {
+        self.runtimes
+            .iter()
+            .filter_map(|status| Some(format!("{}: {}", status.runtime, status.unavailable.as_ref()?)))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeStatus {
+    pub runtime: Runtime,
+    /// Why it can't run jobs now; `None` when it can.
+    pub unavailable: Option<String>,
+    /// How its sandboxes are walled in: the OCI runtime ("runc", "crun", "runsc") of containers, the tier of isolates.
+    pub sandbox: String,
+}
+
+impl RuntimeStatus {
+    pub fn is_available(&self) -> bool {
+        self.unavailable.is_none()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use dynamic_mcp_proto::v1;
 use crate::content::ContentHash;
 use crate::job::{
     CapturedOutput, Dependency, Finished, ImageStatus, Isolation, Job, NodeStatus, Placement, Progress,
-    RejectReason, Rejection, ToolError, Usage,
+    RejectReason, Rejection, Runtime, RuntimeStatus, ToolError, Usage,
 };
 use crate::limits::TimeoutMs;
 use crate::outcome::Outcome;
@@ -33,6 +33,7 @@ impl From<Job> for v1::Prepare {
             job_id: job.id.into(),
             tenant: job.tenant.into(),
             tool: job.tool.unwrap_or_default(),
+            runtime: v1::Runtime::from(job.runtime).into(),
             image: job.image,
             isolation: v1::Isolation::from(job.isolation).into(),
             content_hash: job.content_hash.map(String::from).unwrap_or_default(),
@@ -56,6 +57,7 @@ impl TryFrom<v1::Prepare> for Job {
             v1::Isolation::Call => Isolation::Call,
             v1::Isolation::Tool => Isolation::Tool,
         };
+        let runtime = Runtime::try_from(message.runtime())?;
         let content_hash: Option<ContentHash> = match message.content_hash.as_str() {
             "" if isolation == Isolation::Tool => {
                 return Err(malformed("content_hash", "is missing and isolation is tool"));
@@ -75,6 +77,7 @@ impl TryFrom<v1::Prepare> for Job {
                 .parse()
                 .map_err(|error| malformed("tenant", error))?,
             tool: (!message.tool.is_empty()).then_some(message.tool),
+            runtime,
             image: message.image,
             isolation,
             content_hash,
@@ -93,6 +96,27 @@ impl From<Isolation> for v1::Isolation {
         match isolation {
             Isolation::Call => v1::Isolation::Call,
             Isolation::Tool => v1::Isolation::Tool,
+        }
+    }
+}
+
+impl From<Runtime> for v1::Runtime {
+    fn from(runtime: Runtime) -> Self {
+        match runtime {
+            Runtime::Node => v1::Runtime::Node,
+            Runtime::Isolate => v1::Runtime::Isolate,
+        }
+    }
+}
+
+impl TryFrom<v1::Runtime> for Runtime {
+    type Error = Malformed;
+
+    fn try_from(runtime: v1::Runtime) -> Result<Self, Malformed> {
+        match runtime {
+            v1::Runtime::Unspecified => Err(malformed("runtime", "is missing")),
+            v1::Runtime::Node => Ok(Runtime::Node),
+            v1::Runtime::Isolate => Ok(Runtime::Isolate),
         }
     }
 }
@@ -300,8 +324,7 @@ impl From<NodeStatus> for v1::NodeStatus {
             slots: status.slots,
             running: status.running,
             draining: status.draining,
-            ready: status.ready,
-            reason: status.reason,
+            runtimes: status.runtimes.into_iter().map(Into::into).collect(),
             images: status
                 .images
                 .into_iter()
@@ -325,12 +348,17 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
             .into_iter()
             .map(|id| id.parse().map_err(|error| malformed("running_jobs", error)))
             .collect::<Result<_, _>>()?;
+        // A newer executor may offer what this control plane has not heard of.
+        let runtimes = message
+            .runtimes
+            .into_iter()
+            .filter_map(|status| RuntimeStatus::try_from(status).ok())
+            .collect();
         Ok(Self {
             slots: message.slots,
             running: message.running,
             draining: message.draining,
-            ready: message.ready,
-            reason: message.reason,
+            runtimes,
             images: message
                 .images
                 .into_iter()
@@ -359,6 +387,28 @@ pub fn execute_event(message: v1::execute_event::Message) -> v1::ExecuteEvent {
     }
 }
 
+impl From<RuntimeStatus> for v1::RuntimeStatus {
+    fn from(status: RuntimeStatus) -> Self {
+        Self {
+            runtime: v1::Runtime::from(status.runtime).into(),
+            unavailable: status.unavailable.unwrap_or_default(),
+            sandbox: status.sandbox,
+        }
+    }
+}
+
+impl TryFrom<v1::RuntimeStatus> for RuntimeStatus {
+    type Error = Malformed;
+
+    fn try_from(message: v1::RuntimeStatus) -> Result<Self, Malformed> {
+        Ok(Self {
+            runtime: message.runtime().try_into()?,
+            unavailable: (!message.unavailable.is_empty()).then_some(message.unavailable),
+            sandbox: message.sandbox,
+        })
+    }
+}
+
 /// The `start` message of a job with these arguments, as JSON text.
 pub fn start(args: Bytes) -> v1::ExecuteRequest {
     execute_request(v1::execute_request::Message::Start(v1::Start { args_json: args }))
@@ -378,6 +428,7 @@ mod tests {
             id: JobId::generate(),
             tenant: Default::default(),
             tool: Some("shout".into()),
+            runtime: Runtime::Node,
             image: "node:lts-slim".into(),
             isolation: Isolation::Call,
             content_hash: None,

@@ -74,7 +74,6 @@ impl Executors {
             id: executor.id().clone(),
             epoch: executor.epoch(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            runtime: executor.runtime(),
         };
         let ask = executor.clone();
         let source = StatusSource::Local(Box::new(move || ask.status()));

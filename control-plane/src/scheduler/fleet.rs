@@ -29,8 +29,6 @@ pub struct NodeInfo {
     pub id: ExecutorId,
     pub epoch: u64,
     pub version: String,
-    /// What runs its sandboxes: "runc", "crun", "runsc".
-    pub runtime: String,
 }
 
 /// How a node's state is known.
@@ -179,7 +177,7 @@ impl Node {
         Candidate {
             slots: status.slots,
             used,
-            takes_work: status.ready && !status.draining && !Self::is_stale(&state),
+            takes_work: status.is_ready() && !status.draining && !Self::is_stale(&state),
             has_image: image.is_some(),
             warm: image.map_or(0, |image| image.warm),
         }
@@ -198,8 +196,9 @@ impl Node {
         if status.draining {
             return Some(format!("{id} is draining"));
         }
-        if !status.ready {
-            return Some(format!("{id}: {}", status.reason));
+        if !status.is_ready() {
+            let troubles: Vec<_> = status.troubles().collect();
+            return Some(format!("{id}: {}", troubles.join("; ")));
         }
         let missing: Vec<_> = status
             .images
@@ -271,7 +270,7 @@ impl Drop for Reservation {
 
 #[cfg(test)]
 mod tests {
-    use dynamic_mcp_shared::job::ImageStatus;
+    use dynamic_mcp_shared::job::{ImageStatus, Runtime, RuntimeStatus};
     use dynamic_mcp_shared::join_token::JoinToken;
     use tonic::transport::Endpoint;
 
@@ -288,7 +287,11 @@ mod tests {
         NodeStatus {
             slots,
             running,
-            ready: true,
+            runtimes: vec![RuntimeStatus {
+                runtime: Runtime::Node,
+                unavailable: None,
+                sandbox: "runc".to_owned(),
+            }],
             images,
             ..Default::default()
         }
@@ -306,7 +309,6 @@ mod tests {
             id: id.clone(),
             epoch,
             version: String::new(),
-            runtime: String::new(),
         };
         fleet.join(info, channel, StatusSource::Reported(status))
     }

@@ -9,7 +9,7 @@ use dynamic_mcp_proto::v1::execute_event::Message as Event;
 use dynamic_mcp_proto::v1::execute_request::Message as Request;
 use dynamic_mcp_proto::v1::executor_server::{Executor, ExecutorServer};
 use dynamic_mcp_shared::ids::JobId;
-use dynamic_mcp_shared::job::{ImageStatus, Isolation, NodeStatus};
+use dynamic_mcp_shared::job::{ImageStatus, Isolation, NodeStatus, Runtime, RuntimeStatus};
 use dynamic_mcp_shared::join_token::JoinToken;
 use dynamic_mcp_shared::limits::TimeoutMs;
 use dynamic_mcp_shared::outcome::Outcome;
@@ -214,7 +214,6 @@ fn join(fleet: &Arc<Fleet>, executor: Scripted) -> (Membership, AbortOnDropHandl
         id: ExecutorId::generate(),
         epoch: 1,
         version: String::new(),
-        runtime: String::new(),
     };
     let images = vec![ImageStatus {
         name: IMAGE.into(),
@@ -223,7 +222,11 @@ fn join(fleet: &Arc<Fleet>, executor: Scripted) -> (Membership, AbortOnDropHandl
     }];
     let status = NodeStatus {
         slots: 4,
-        ready: true,
+        runtimes: vec![RuntimeStatus {
+            runtime: Runtime::Node,
+            unavailable: None,
+            sandbox: "runc".to_owned(),
+        }],
         images,
         ..Default::default()
     };
@@ -238,6 +241,7 @@ fn job() -> Job {
         id: JobId::generate(),
         tenant: TenantId::default(),
         tool: None,
+        runtime: Runtime::Node,
         image: IMAGE.into(),
         isolation: Isolation::Call,
         content_hash: None,

@@ -9,7 +9,7 @@ use dynamic_mcp_proto::v1::execute_event::Message as Event;
 use dynamic_mcp_proto::v1::execute_request::Message as Request;
 use dynamic_mcp_proto::v1::executor_server::{Executor, ExecutorServer};
 use dynamic_mcp_shared::ids::ExecutorId;
-use dynamic_mcp_shared::job::{ImageStatus, NodeStatus};
+use dynamic_mcp_shared::job::{ImageStatus, NodeStatus, Runtime, RuntimeStatus};
 use dynamic_mcp_shared::join_token::JoinToken;
 use dynamic_mcp_shared::wire::execute_event;
 use futures::Stream;
@@ -52,11 +52,14 @@ pub fn join(fleet: &Arc<Fleet>) -> Joined {
         id: ExecutorId::generate(),
         epoch: 1,
         version: String::new(),
-        runtime: String::new(),
     };
     let status = || NodeStatus {
         slots: 64,
-        ready: true,
+        runtimes: vec![RuntimeStatus {
+            runtime: Runtime::Node,
+            unavailable: None,
+            sandbox: "runc".to_owned(),
+        }],
         images: vec![ImageStatus {
             name: IMAGE.into(),
             present: true,

@@ -96,11 +96,6 @@ impl EmbeddedExecutor {
         self.node.identity().epoch
     }
 
-    /// What runs the sandboxes: "runc", "crun", "runsc".
-    pub fn runtime(&self) -> String {
-        self.node.runtime()
-    }
-
     /// A snapshot that costs nothing.
     pub fn status(&self) -> NodeStatus {
         self.node.status()

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dynamic_mcp_shared::clock::Clock;
 use dynamic_mcp_shared::ids::TenantId;
-use dynamic_mcp_shared::job::{Dependency, ImageStatus, Isolation, Job, Placement, RejectReason, Rejection};
+use dynamic_mcp_shared::job::{
+    Dependency, ImageStatus, Isolation, Job, Placement, RejectReason, Rejection, Runtime, RuntimeStatus,
+};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use parking_lot::RwLock;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -354,8 +356,11 @@ impl Engine for DockerEngine {
         let looking =
             || (!self.images.are_known()).then(|| "still looking for the sandbox images".to_owned());
         EngineStatus {
-            unavailable: self.unavailable().or_else(looking),
-            runtime: self.runtime.read().clone(),
+            runtimes: vec![RuntimeStatus {
+                runtime: Runtime::Node,
+                unavailable: self.unavailable().or_else(looking),
+                sandbox: self.runtime.read().clone(),
+            }],
             images: images
                 .map(|(name, present)| ImageStatus {
                     warm: u32::try_from(self.shelves.pool.warm(&name)).unwrap_or(u32::MAX),

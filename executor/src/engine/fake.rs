@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::job::{
-    CapturedOutput, Dependency, Finished, Job, Placement, Progress, Rejection, ToolError, Usage,
+    CapturedOutput, Dependency, Finished, Job, Placement, Progress, Rejection, Runtime, RuntimeStatus,
+    ToolError, Usage,
 };
 use dynamic_mcp_shared::outcome::Outcome;
 use parking_lot::Mutex;
@@ -96,8 +97,11 @@ impl Engine for FakeEngine {
 
     fn status(&self) -> EngineStatus {
         EngineStatus {
-            unavailable: self.unavailable.lock().clone(),
-            runtime: "fake".to_owned(),
+            runtimes: vec![RuntimeStatus {
+                runtime: Runtime::Node,
+                unavailable: self.unavailable.lock().clone(),
+                sandbox: "fake".to_owned(),
+            }],
             images: Vec::new(),
         }
     }

@@ -6,7 +6,7 @@ use dynamic_mcp_proto::v1;
 use dynamic_mcp_proto::v1::fleet_client::FleetClient as Wire;
 use dynamic_mcp_proto::v1::join_request::Message as Outgoing;
 use dynamic_mcp_proto::v1::join_response::Message as Incoming;
-use dynamic_mcp_shared::job::NodeStatus;
+use dynamic_mcp_shared::job::{NodeStatus, Runtime};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -51,7 +51,7 @@ struct Joined {
 /// What of a status the control plane should know at once.
 #[derive(PartialEq)]
 struct Notable {
-    ready: bool,
+    available: Vec<Runtime>,
     draining: bool,
     images: Vec<String>,
 }
@@ -59,7 +59,12 @@ struct Notable {
 impl Notable {
     fn of(status: &NodeStatus) -> Self {
         Self {
-            ready: status.ready,
+            available: status
+                .runtimes
+                .iter()
+                .filter(|offered| offered.is_available())
+                .map(|offered| offered.runtime)
+                .collect(),
             draining: status.draining,
             images: status
                 .images
@@ -142,7 +147,6 @@ impl<'a> Membership<'a> {
             epoch: node.identity().epoch,
             address: self.client.address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            runtime: node.runtime(),
             status: Some(status.into()),
         }
     }

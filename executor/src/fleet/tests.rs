@@ -154,7 +154,7 @@ async fn it_registers_first_and_then_says_how_it_is_at_the_interval_it_was_given
     assert_eq!((register.epoch, register.address.as_str()), (1, "http://node:1"));
     assert_eq!(register.status.unwrap().slots, 3);
     for _ in 0..3 {
-        assert!(joined.heartbeat().await.ready);
+        assert_eq!(joined.heartbeat().await.runtimes[0].unavailable, "");
     }
 }
 
@@ -165,7 +165,7 @@ async fn a_lost_engine_and_a_drain_are_told_at_once() {
     joined.register().await;
     *harness.engine.unavailable.lock() = Some("no answer".to_owned());
     let status = joined.heartbeat().await;
-    assert_eq!((status.ready, status.reason.as_str()), (false, "no answer"));
+    assert_eq!(status.runtimes[0].unavailable, "no answer");
     harness.node.capacity().drain();
     assert!(joined.heartbeat().await.draining);
 }

@@ -9,7 +9,7 @@ use dynamic_mcp_proto::v1::execute_event::Message as Event;
 use dynamic_mcp_proto::v1::execute_request::Message as Say;
 use dynamic_mcp_proto::v1::executor_client::ExecutorClient;
 use dynamic_mcp_shared::ids::JobId;
-use dynamic_mcp_shared::job::{Isolation, Job, Progress};
+use dynamic_mcp_shared::job::{Isolation, Job, Progress, Runtime};
 use dynamic_mcp_shared::join_token::{AttachToken, JoinToken};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::TimeoutMs;
@@ -140,6 +140,7 @@ fn job() -> Job {
         id: JobId::generate(),
         tenant: Default::default(),
         tool: None,
+        runtime: Runtime::Node,
         image: "node:lts-slim".to_owned(),
         isolation: Isolation::Call,
         content_hash: None,

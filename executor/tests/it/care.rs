@@ -136,7 +136,10 @@ async fn an_absent_engine_refuses_and_says_why() {
     };
     let rig = Rig::over(config, Identity::claim(state.path()).unwrap());
     eventually("the probe", async || {
-        let why = rig.engine.status().unavailable.unwrap_or_default();
+        let why = rig.engine.status().runtimes[0]
+            .unavailable
+            .clone()
+            .unwrap_or_default();
         why.contains("no socket /nonexistent/docker.sock")
     })
     .await;

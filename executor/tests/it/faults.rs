@@ -129,7 +129,7 @@ async fn ends_interrupted_and_recovers(line: Line, within: Duration) {
     failure(&finished, Outcome::Interrupted);
     assert!(began.elapsed() < within, "{:?}", began.elapsed());
     eventually("the status says so", async || {
-        rig.engine.status().unavailable.is_some()
+        !rig.engine.status().runtimes[0].is_available()
     })
     .await;
     let refused = timeout(Duration::from_secs(1), rig.engine.prepare(job("return 1")))
@@ -205,7 +205,7 @@ async fn every_runtime_of_the_engine_runs_tools() {
             ..small()
         })
         .await;
-        assert_eq!(rig.engine.status().runtime, runtime);
+        assert_eq!(rig.engine.status().runtimes[0].sandbox, runtime);
         let code =
             "globalThis.n = (globalThis.n ?? 0) + 1; console.error('e'); return [args.a, globalThis.n]";
         for n in 1..=2 {

@@ -13,7 +13,7 @@ use dynamic_mcp_executor::identity::Identity;
 use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::content::ContentHash;
 use dynamic_mcp_shared::ids::{JobId, TenantId};
-use dynamic_mcp_shared::job::{Finished, Isolation, Job, Progress};
+use dynamic_mcp_shared::job::{Finished, Isolation, Job, Progress, Runtime};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::{ByteSize, TimeoutMs};
 use dynamic_mcp_shared::outcome::Outcome;
@@ -76,7 +76,7 @@ impl Rig {
     pub async fn until_ready(&self) {
         eventually("a warm sandbox", async || {
             let status = self.engine.status();
-            status.unavailable.is_none() && status.images.iter().all(|image| image.warm > 0)
+            status.runtimes[0].is_available() && status.images.iter().all(|image| image.warm > 0)
         })
         .await;
     }
@@ -137,6 +137,7 @@ pub fn job(code: &str) -> Job {
         id: JobId::generate(),
         tenant: TenantId::default(),
         tool: None,
+        runtime: Runtime::Node,
         image: DEFAULT_IMAGE.to_owned(),
         isolation: Isolation::Call,
         content_hash: None,
