@@ -5,12 +5,41 @@ docker_log=/var/log/dynamic-mcp-dockerd.log
 
 docker_ensure() {
   docker_answers && return 0
+  docker_bring_up
+  docker_answers || docker_admit
+}
+
+# The same where Docker is welcome and not needed: docker_here says whether it is there. Not to be called where bash ignores
+# a failed command (in a condition): it would go on after one.
+# shellcheck disable=SC2034 # docker_here is the caller's to read
+docker_try() {
+  docker_here=1
+  ! docker_answers || return 0
+  set +e
+  (set -e && docker_possible && docker_bring_up)
+  local status=$?
+  set -e
+  if ((status != 0)); then
+    docker_here=
+  else
+    docker_answers || docker_admit
+  fi
+}
+
+# What takes minutes to fail is not begun: a container that is not privileged can't run an Engine of its own.
+docker_possible() {
+  [[ -z ${DOCKER_HOST:-} ]] || return 0
+  [[ $(id -u) == 0 ]] || { have sudo && { [[ -t 0 ]] || sudo --non-interactive true 2>/dev/null; }; } ||
+    die "Docker Engine does not answer $(id -un), who can't become root here to set it up"
+  as_root unshare --mount true 2>/dev/null || die "Docker Engine can't run here: this looks like a container without privileges"
+}
+
+docker_bring_up() {
   [[ -z ${DOCKER_HOST:-} ]] ||
     die "the Docker Engine at DOCKER_HOST=$DOCKER_HOST does not answer: start it, or unset DOCKER_HOST to use one here"
   may_be_root || die "Docker Engine does not answer $(id -un), and there is no sudo to set it up with: run this once as root"
   docker_install
   docker_answers_root || docker_start
-  docker_answers || docker_admit
 }
 
 docker_answers() { have docker && timeout 10 docker info >/dev/null 2>&1; }
