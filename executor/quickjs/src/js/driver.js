@@ -1,0 +1,77 @@
+// One call: what the code is given, and how its end is told. Runs in the company of code that may have rewritten the
+// language, so it uses only what was taken before.
+(function (internal) {
+  'use strict';
+  const { natives, primordials } = internal;
+  const { parse, stringify, freeze, create, isError, isFinite, Number, String, TypeError, text } = primordials;
+  const { slice, toWellFormed } = text;
+  const MAX_ERROR_TEXT = 16_384;
+  let active = null;
+
+  const textOf = (read) => {
+    try {
+      const value = read();
+      return value === undefined || value === null ? '' : slice(String(value), 0, MAX_ERROR_TEXT);
+    } catch {
+      return '';
+    }
+  };
+
+  const contextOf = (call) =>
+    freeze({
+      progress(progress, total, message) {
+        const told = create(null);
+        told.progress = Number(progress);
+        if (!isFinite(told.progress)) throw new TypeError('ctx.progress(progress, total?, message?) takes a number');
+        if (total !== undefined && isFinite(Number(total))) told.total = Number(total);
+        if (message !== undefined) told.message = slice(String(message), 0, 1_000);
+        if (active === call) natives.progress(toWellFormed(stringify(told)));
+      },
+    });
+
+  const start = (run, args) => {
+    const call = create(null);
+    active = call;
+    return run(parse(args), contextOf(call));
+  };
+
+  const end = () => {
+    active = null;
+  };
+
+  /** `r` and JSON, or `i` and why there is none. */
+  const finish = (value) => {
+    let json;
+    try {
+      json = value === undefined ? 'null' : stringify(value);
+    } catch (error) {
+      return 'i' + toWellFormed(`the result can't be written as JSON: ${textOf(() => error.message)}`);
+    }
+    if (json === undefined) return `ithe result can't be written as JSON: it is a ${typeof value}`;
+    return 'r' + json;
+  };
+
+  const describe = (error) => {
+    const like = typeof error === 'object' && error !== null;
+    const stack = like ? textOf(() => error.stack) : '';
+    const genuine = like && (isError(error) || stack !== '');
+    const told = create(null);
+    told.name = (genuine && textOf(() => error.name)) || 'Error';
+    if (genuine || (like && textOf(() => error.message) !== '')) told.message = textOf(() => error.message);
+    else told.message = textOf(() => (typeof error === 'object' ? stringify(error) : error)) || typeof error;
+    told.stack = genuine ? stack : '';
+    told.name = toWellFormed(told.name);
+    told.message = toWellFormed(told.message);
+    told.stack = toWellFormed(told.stack);
+    told.memory = genuine && told.name === 'InternalError' && told.message === 'out of memory';
+    return told;
+  };
+
+  const rejected = () => {};
+  const unhandled = () => null;
+
+  const begin = () => {};
+  Math.random = natives.random;
+
+  internal.driver = { __proto__: null, start, end, finish, describe, rejected, unhandled, begin };
+})

@@ -1,0 +1,83 @@
+// Stacks as Node.js lays them out: a first line with name and message, the author's own lines, no frames of ours.
+(function (internal) {
+  'use strict';
+  const { uncurried, getPrototypeOf, String, text, create } = internal.primordials;
+  const { slice, indexOf, startsWith, includes, lastIndexOf } = text;
+  const native = Object.getOwnPropertyDescriptor(Error.prototype, 'stack');
+  const nativeGet = uncurried(native.get);
+  const nativeCapture = Error.captureStackTrace;
+  const define = Object.defineProperty;
+  const firstLine = 'tool.mjs:1:';
+
+  /** How many columns of the first line are ours. */
+  internal.columnShift = 0;
+
+  const position = (at) => {
+    if (!startsWith(at, firstLine)) return at;
+    const column = +slice(at, firstLine.length);
+    return column > internal.columnShift ? firstLine + (column - internal.columnShift) : at;
+  };
+
+  const frame = (line) => {
+    const open = lastIndexOf(line, ' (');
+    if (open === -1) return '    at ' + position(slice(line, 7));
+    const at = slice(line, open + 2, -1);
+    if (startsWith(at, 'node:')) return '';
+    const name = slice(line, 7, open);
+    if (at === 'native') return '    at ' + name + ' (<anonymous>)';
+    if (name === '<anonymous>') return '    at ' + position(at);
+    return '    at ' + name + ' (' + position(at) + ')';
+  };
+
+  const frames = (stack) => {
+    let kept = '';
+    for (let from = 0; from < stack.length; ) {
+      let to = indexOf(stack, '\n', from);
+      if (to === -1) to = stack.length;
+      const own = frame(slice(stack, from, to));
+      if (own !== '') kept += '\n' + own;
+      from = to + 1;
+    }
+    return kept;
+  };
+
+  /** V8 writes the first line when the error is made, before a constructor can give it a name of its own. */
+  const header = (error) => {
+    let name = 'Error';
+    let message = '';
+    try {
+      const given = getPrototypeOf(error).name;
+      name = given === undefined ? 'Error' : String(given);
+      message = error.message === undefined ? '' : String(error.message);
+    } catch {
+      // A getter that throws: the frames are worth having all the same.
+    }
+    if (message === '') return name;
+    return name === '' ? message : name + ': ' + message;
+  };
+
+  const laidOut = (error, stack) =>
+    typeof stack === 'string' && (stack === '' || startsWith(stack, '    at ')) ? header(error) + frames(stack) : stack;
+
+  define(Error.prototype, 'stack', {
+    __proto__: null,
+    get: function stack() {
+      const stack = nativeGet(this);
+      return stack === null ? header(this) : laidOut(this, stack);
+    },
+    set: native.set,
+    configurable: true,
+    enumerable: false,
+  });
+
+  Error.captureStackTrace = function captureStackTrace(target, above) {
+    nativeCapture(target, above === undefined ? captureStackTrace : above);
+    define(target, 'stack', {
+      __proto__: null,
+      value: laidOut(target, target.stack),
+      writable: true,
+      configurable: true,
+      enumerable: false,
+    });
+  };
+})
