@@ -8,7 +8,12 @@ use rquickjs::{Ctx, Function, Object, String as JsString};
 
 use crate::host::{HostCell, Stream};
 
+mod bytes;
+mod hashes;
+mod hex;
 mod random;
+mod urls;
+mod values;
 
 pub(crate) use random::Generator;
 
@@ -18,6 +23,10 @@ pub(crate) fn install<'js>(
     host: &Rc<HostCell>,
     generator: &Rc<RefCell<Generator>>,
 ) -> rquickjs::Result<()> {
+    bytes::install(ctx, natives, host)?;
+    hashes::install(ctx, natives)?;
+    urls::install(ctx, natives)?;
+    values::install(ctx, natives)?;
     let printer = Rc::clone(host);
     natives.set(
         "print",

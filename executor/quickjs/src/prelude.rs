@@ -1,27 +1,93 @@
-//! The JavaScript that makes the bare engine what a tool expects. Each file is one function of `internal`, an object
-//! that only these files see.
+//! The JavaScript that makes the bare engine what a tool expects. Each of our files is one function of `internal`, an
+//! object that only these files see; each vendored package is a CommonJS module, kept in `internal.vendor`.
 
 use rquickjs::context::EvalOptions;
-use rquickjs::{Ctx, Function, Object};
+use rquickjs::{Ctx, Function, Object, Value};
 
-/// In the order they are run: a file may use what the files before it left in `internal`.
-const FILES: &[(&str, &str)] = &[
-    ("node:internal/primordials", include_str!("js/primordials.js")),
-    ("node:internal/errors", include_str!("js/errors.js")),
-    ("node:internal/timers", include_str!("js/timers.js")),
-    ("node:internal/console", include_str!("js/console.js")),
-    ("node:internal/driver", include_str!("js/driver.js")),
+macro_rules! vendored {
+    ($($name:literal),*) => {
+        &[$(($name, include_str!(concat!("js/vendor/", $name, "/index.js")))),*]
+    };
+}
+
+macro_rules! own {
+    ($($name:literal),*) => {
+        &[$(($name, include_str!(concat!("js/", $name, ".js")))),*]
+    };
+}
+
+const FIRST: &[(&str, &str)] = own!["primordials", "define", "errors", "bytes"];
+
+/// A package may require those before it.
+const VENDORED: &[(&str, &str)] = vendored![
+    "base64-js",
+    "ieee754",
+    "buffer",
+    "node-inspect-extracted",
+    "events",
+    "path-browserify"
 ];
 
+/// In the order they are run: a file may use what the files before it left in `internal`.
+const FILES: &[(&str, &str)] = own![
+    "timers",
+    "inspect",
+    "event-target",
+    "buffer",
+    "text",
+    "url",
+    "clone",
+    "abort",
+    "performance",
+    "crypto",
+    "equality",
+    "util",
+    "assert",
+    "querystring",
+    "path",
+    "string-decoder",
+    "console",
+    "names",
+    "modules",
+    "driver"
+];
+
+/// Uses what a first call would otherwise use first.
+pub(crate) const EXERCISE: &str = include_str!("js/exercise.js");
+
 pub(crate) fn run<'js>(ctx: &Ctx<'js>, internal: &Object<'js>) -> rquickjs::Result<()> {
-    for (name, source) in FILES {
-        let mut options = EvalOptions::default();
-        options.filename = Some((*name).to_owned());
-        let file: Function<'js> = ctx.eval_with_options(*source, options)?;
+    files(ctx, internal, FIRST)?;
+    internal.set("vendor", Object::new(ctx.clone())?)?;
+    for (name, source) in VENDORED {
+        vendor(ctx, internal, name, source)?;
+    }
+    files(ctx, internal, FILES)
+}
+
+fn files<'js>(ctx: &Ctx<'js>, internal: &Object<'js>, files: &[(&str, &str)]) -> rquickjs::Result<()> {
+    for (name, source) in files {
+        let file: Function<'js> = evaluate(ctx, name, source)?;
         file.call::<_, ()>((internal.clone(),))?;
     }
     Ok(())
 }
 
-/// Uses what a first call would otherwise use first.
-pub(crate) const EXERCISE: &str = include_str!("js/exercise.js");
+fn vendor<'js>(ctx: &Ctx<'js>, internal: &Object<'js>, name: &str, source: &str) -> rquickjs::Result<()> {
+    let wrapped = format!("(function (module, exports, require, engine, process) {{{source}\n}})");
+    let package: Function<'js> = evaluate(ctx, name, &wrapped)?;
+    let (module, exports) = (Object::new(ctx.clone())?, Object::new(ctx.clone())?);
+    module.set("exports", exports.clone())?;
+    let vendor: Object<'js> = internal.get("vendor")?;
+    let known = vendor.clone();
+    let require = Function::new(ctx.clone(), move |name: String| known.get::<_, Value<'js>>(name))?;
+    let (engine, process): (Value<'js>, Value<'js>) = (internal.get("engine")?, internal.get("process")?);
+    package.call::<_, ()>((module.clone(), exports, require, engine, process))?;
+    vendor.set(name, module.get::<_, Value<'js>>("exports")?)
+}
+
+fn evaluate<'js>(ctx: &Ctx<'js>, name: &str, source: &str) -> rquickjs::Result<Function<'js>> {
+    let mut options = EvalOptions::default();
+    options.strict = false;
+    options.filename = Some(format!("node:internal/{name}"));
+    ctx.eval_with_options(source, options)
+}

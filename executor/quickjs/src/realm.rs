@@ -13,7 +13,7 @@ use rquickjs::{
 use crate::ending::{Ending, ErrorReport};
 use crate::host::{Host, HostCell};
 use crate::natives::{self, Generator};
-use crate::prelude;
+use crate::{modules, prelude, surface};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -61,6 +61,7 @@ struct Driver {
     end: Handle<Function<'static>>,
     finish: Handle<Function<'static>>,
     describe: Handle<Function<'static>>,
+    rejected: Handle<Function<'static>>,
     unhandled: Handle<Function<'static>>,
     step: Handle<Function<'static>>,
     immediates_left: Handle<Function<'static>>,
@@ -106,6 +107,8 @@ impl Realm {
         let driver = context.with(|ctx| {
             Driver::build(&ctx, &host, &generator).map_err(|error| WarmError(explained(&ctx, &error)))
         })?;
+        modules::install(&runtime, &driver.internal);
+        driver.watch_rejections(&runtime);
         let mut inner = Inner {
             runtime,
             context,
@@ -160,6 +163,7 @@ impl Driver {
             end: taken(ctx, &driver, "end")?,
             finish: taken(ctx, &driver, "finish")?,
             describe: taken(ctx, &driver, "describe")?,
+            rejected: taken(ctx, &driver, "rejected")?,
             unhandled: taken(ctx, &driver, "unhandled")?,
             begin: taken(ctx, &driver, "begin")?,
             step: taken(ctx, &timers, "step")?,
@@ -169,11 +173,32 @@ impl Driver {
     }
 }
 
+impl Driver {
+    fn watch_rejections(&self, runtime: &Runtime) {
+        let rejected = self.rejected.clone();
+        runtime.set_host_promise_rejection_tracker(Some(Box::new(move |ctx, promise, reason, handled| {
+            let told = rejected
+                .clone()
+                .restore(&ctx)
+                .and_then(|rejected| rejected.call::<_, ()>((promise, reason, handled)));
+            if told.is_err() {
+                // Only for want of memory, which then ends the call anyway.
+                ctx.catch();
+            }
+        })));
+    }
+}
+
 impl Inner {
     /// The first use of each part costs the most: now, not in the first call.
     fn exercise(&mut self) -> Result<(), WarmError> {
+        let imports: Vec<String> = surface::MODULES
+            .iter()
+            .map(|name| format!("await import('node:{name}');"))
+            .collect();
+        let code = format!("{}\n{}", imports.join(""), prelude::EXERCISE);
         let ending = self.call(&Call {
-            code: Some(prelude::EXERCISE),
+            code: Some(&code),
             args_json: "{}",
             max_result_bytes: 1_000,
         });

@@ -2,7 +2,23 @@
 //! must not need the engine.
 
 /// Modules that can be imported, with or without `node:` before the name.
-pub const MODULES: &[&str] = &[];
+pub const MODULES: &[&str] = &[
+    "assert",
+    "assert/strict",
+    "buffer",
+    "crypto",
+    "events",
+    "path",
+    "path/posix",
+    "perf_hooks",
+    "querystring",
+    "string_decoder",
+    "timers",
+    "timers/promises",
+    "url",
+    "util",
+    "util/types",
+];
 
 /// The names of all globals.
 pub const GLOBALS: &[&str] = &[];

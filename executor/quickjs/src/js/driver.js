@@ -3,8 +3,9 @@
 (function (internal) {
   'use strict';
   const { natives, primordials } = internal;
-  const { parse, stringify, freeze, create, isError, isFinite, Number, String, TypeError, text } = primordials;
-  const { slice, toWellFormed } = text;
+  const { parse, stringify, freeze, create, isError, isFinite, Number, String, TypeError, text, defineProperty } = primordials;
+  const { slice, replace, toWellFormed } = text;
+  const { absent } = internal;
   const MAX_ERROR_TEXT = 16_384;
   let active = null;
 
@@ -60,6 +61,11 @@
     if (genuine || (like && textOf(() => error.message) !== '')) told.message = textOf(() => error.message);
     else told.message = textOf(() => (typeof error === 'object' ? stringify(error) : error)) || typeof error;
     told.stack = genuine ? stack : '';
+    if (told.name === 'ReferenceError') {
+      const better = absent(told.message);
+      told.stack = replace(told.stack, told.message, () => better);
+      told.message = better;
+    }
     told.name = toWellFormed(told.name);
     told.message = toWellFormed(told.message);
     told.stack = toWellFormed(told.stack);
@@ -67,10 +73,27 @@
     return told;
   };
 
-  const rejected = () => {};
-  const unhandled = () => null;
+  // Rejections that nothing handles yet, in the order they came; a slot is emptied when something does.
+  let rejections = [];
 
-  const begin = () => {};
+  const rejected = (promise, reason, handled) => {
+    if (!handled) {
+      defineProperty(rejections, rejections.length, { __proto__: null, value: { __proto__: null, promise, reason }, writable: true, configurable: true });
+      return;
+    }
+    for (let at = 0; at < rejections.length; at += 1) if (rejections[at].promise === promise) rejections[at].promise = null;
+  };
+
+  /** The first rejection that nothing handles, apart from the call's own promise. */
+  const unhandled = (own) => {
+    if (rejections.length === 0) return null;
+    const seen = rejections;
+    rejections = [];
+    for (let at = 0; at < seen.length; at += 1) if (seen[at].promise !== null && seen[at].promise !== own) return seen[at];
+    return null;
+  };
+
+  const begin = () => internal.restartClock();
   Math.random = natives.random;
 
   internal.driver = { __proto__: null, start, end, finish, describe, rejected, unhandled, begin };

@@ -1,12 +1,12 @@
 // Stacks as Node.js lays them out: a first line with name and message, the author's own lines, no frames of ours.
 (function (internal) {
   'use strict';
-  const { uncurried, getPrototypeOf, String, text, create } = internal.primordials;
-  const { slice, indexOf, startsWith, includes, lastIndexOf } = text;
+  const { uncurried, getPrototypeOf, String, TypeError, text, weakAdd, weakHas, defineProperty: define } = internal.primordials;
+  const { slice, indexOf, startsWith, lastIndexOf } = text;
   const native = Object.getOwnPropertyDescriptor(Error.prototype, 'stack');
   const nativeGet = uncurried(native.get);
   const nativeCapture = Error.captureStackTrace;
-  const define = Object.defineProperty;
+  const coded = new WeakSet();
   const firstLine = 'tool.mjs:1:';
 
   /** How many columns of the first line are ours. */
@@ -52,6 +52,7 @@
     } catch {
       // A getter that throws: the frames are worth having all the same.
     }
+    if (weakHas(coded, error)) name += ` [${error.code}]`;
     if (message === '') return name;
     return name === '' ? message : name + ': ' + message;
   };
@@ -79,5 +80,53 @@
       configurable: true,
       enumerable: false,
     });
+  };
+
+  /** An error of Node.js's own, which has a code. */
+  internal.nodeError = (Kind, code, message) => {
+    const error = new Kind(message);
+    define(error, 'code', { __proto__: null, value: code, writable: true, enumerable: true, configurable: true });
+    weakAdd(coded, error);
+    return error;
+  };
+
+  const received = (value) => {
+    if (value === null || value === undefined) return ` Received ${value}`;
+    if (typeof value === 'function') return value.name ? ` Received function ${value.name}` : ' Received function ';
+    if (typeof value === 'object') {
+      const name = value.constructor?.name;
+      return name ? ` Received an instance of ${name}` : ` Received ${internal.inspect(value, { depth: -1 })}`;
+    }
+    let text = internal.inspect(value, { colors: false });
+    if (text.length > 28) text = `${slice(text, 0, 25)}...`;
+    return ` Received type ${typeof value} (${text})`;
+  };
+
+  /** `expected` reads like "of type string" or "an instance of Buffer". */
+  internal.invalidArgType = (name, expected, value) => {
+    const what = name.includes('.') ? 'property' : 'argument';
+    const given = name.endsWith(' argument') ? `The ${name}` : `The "${name}" ${what}`;
+    return internal.nodeError(TypeError, 'ERR_INVALID_ARG_TYPE', `${given} must be ${expected}.${received(value)}`);
+  };
+
+  internal.outOfRange = (name, range, value) =>
+    internal.nodeError(RangeError, 'ERR_OUT_OF_RANGE', `The value of "${name}" is out of range. It must be ${range}. Received ${internal.inspect(value)}`);
+
+  internal.checkFunction = (value, name) => {
+    if (typeof value !== 'function') throw internal.invalidArgType(name, 'of type function', value);
+  };
+
+  /** What `util.inspect` may ask the engine; the package that asks was changed to do so. */
+  const { natives } = internal;
+  internal.engine = {
+    promiseDetails(promise, pending, rejected) {
+      const [state, value] = natives.promiseParts(promise);
+      return [state === 0 ? pending : state === 2 ? rejected : 1, value];
+    },
+    proxyDetails(value, whole) {
+      if (!natives.isProxy(value)) return undefined;
+      const parts = natives.proxyParts(value) ?? [null, null];
+      return whole ? parts : parts[0];
+    },
   };
 })

@@ -1,3 +1,10 @@
 new Date(2020, 1, 1).getTimezoneOffset();
 new Date().toString();
+new URL('http://bücher.example/a?b=c').searchParams.append('d', 'e');
+structuredClone({ a: [new Map([[1, 2]])] });
+Buffer.from('warm').toString('base64');
+new TextDecoder().decode(new TextEncoder().encode('warm'));
+console.log('%s', { a: [1, { b: new Error('warm') }] });
+'warm'.normalize('NFKC');
+await new Promise((resolve) => setTimeout(resolve, 0));
 return [new Error('warm').stack.length];

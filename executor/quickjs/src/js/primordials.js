@@ -24,6 +24,10 @@
     TypeError,
     ReferenceError,
     text: methods(String.prototype, ['slice', 'split', 'startsWith', 'includes', 'replace', 'toWellFormed', 'indexOf', 'lastIndexOf']),
+    push: uncurried(Array.prototype.push),
+    defineProperty: Object.defineProperty,
+    weakAdd: uncurried(WeakSet.prototype.add),
+    weakHas: uncurried(WeakSet.prototype.has),
     exec: uncurried(RegExp.prototype.exec),
     dateNow: Date.now,
   };
