@@ -1,195 +1,42 @@
-//! What the engine does when nobody looks: it removes what nobody owns, and says when it can't work.
+//! What happens to sandboxes when nobody looks, or somebody meddles.
 
 use std::time::Duration;
 
-use bollard::models::{ContainerCreateBody, HostConfig};
-use dynamic_mcp_executor::docker::config::DockerConfig;
-use dynamic_mcp_executor::docker::labels::{Kind, labels};
-use dynamic_mcp_executor::engine::Engine as _;
-use dynamic_mcp_executor::identity::Identity;
-use dynamic_mcp_shared::clock::{Clock as _, SystemClock};
-use dynamic_mcp_shared::job::{Job, RejectReason};
 use dynamic_mcp_shared::outcome::Outcome;
-use dynamic_mcp_shared::policy::{DEFAULT_IMAGE, SandboxPolicy};
 use serde_json::json;
 
-use crate::rig::{Rig, eventually, failure, job, result, run, small};
+use crate::rig::{On, failure, job, result, run};
 
-async fn leave_a_container(rig: &Rig, owner: &Identity, expires: chrono::Duration) -> String {
-    let name = format!("dynamic-mcp-test-{}", dynamic_mcp_shared::ids::JobId::generate());
-    let labels = labels(owner, Kind::Sandbox, &name, None, SystemClock.now() + expires);
-    let body = ContainerCreateBody {
-        image: Some(DEFAULT_IMAGE.to_owned()),
-        cmd: Some(vec!["sleep".to_owned(), "600".to_owned()]),
-        labels: Some(labels),
-        host_config: Some(HostConfig {
-            network_mode: Some("none".to_owned()),
-            ..HostConfig::default()
-        }),
-        ..ContainerCreateBody::default()
+on_every_engine![
+    a_sandbox_that_is_killed_from_outside_is_interrupted,
+    a_waiting_sandbox_that_dies_is_replaced,
+    many_calls_leave_no_sandbox_and_no_descriptor,
+];
+
+async fn a_sandbox_that_is_killed_from_outside_is_interrupted(on: On) {
+    let rig = on.start().await;
+    let prepared = rig
+        .prepare(job("await new Promise((r) => setTimeout(r, 10_000))"))
+        .await;
+    let kill = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        rig.kill_all_sandboxes().await;
     };
-    let id = rig.client.create(&name, body).await.unwrap();
-    rig.client.start(&id).await.unwrap();
-    id
-}
-
-async fn exists(rig: &Rig, id: &str) -> bool {
-    rig.client.inspect(id).await.is_ok()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_earlier_life_is_reaped_and_a_living_neighbour_is_not() {
-    let state = tempfile::tempdir().unwrap();
-    let elsewhere = tempfile::tempdir().unwrap();
-    let neighbour = Identity::claim(state.path()).unwrap();
-    let stranger = Identity::claim(elsewhere.path()).unwrap();
-    let dead = Identity::claim(state.path()).unwrap();
-    let hour = chrono::Duration::hours(1);
-
-    let outsider = Rig::over(small(), Identity::claim(elsewhere.path()).unwrap());
-    let of_dead = leave_a_container(&outsider, &dead, hour).await;
-    let of_neighbour = leave_a_container(&outsider, &neighbour, hour).await;
-    let of_stranger = leave_a_container(&outsider, &stranger, hour).await;
-    let expired = leave_a_container(&outsider, &stranger, -hour).await;
-    drop(dead);
-
-    let rig = Rig::over(small(), Identity::claim(state.path()).unwrap());
-    eventually("what nobody owns is gone", async || {
-        !exists(&rig, &of_dead).await && !exists(&rig, &expired).await
-    })
-    .await;
-    rig.until_ready().await;
-    assert!(exists(&rig, &of_neighbour).await);
-    assert!(exists(&rig, &of_stranger).await);
-    for id in [of_neighbour, of_stranger] {
-        rig.client.remove(&id).await.unwrap();
-    }
-    rig.finish().await;
-    outsider.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_strangers_sandbox_goes_when_it_has_ended_and_is_not_taken_away() {
-    let elsewhere = tempfile::tempdir().unwrap();
-    let stranger = Identity::claim(elsewhere.path()).unwrap();
-    let rig = Rig::start().await;
-    let hour = chrono::Duration::hours(1);
-    let running = leave_a_container(&rig, &stranger, hour).await;
-    let ended = leave_a_container(&rig, &stranger, hour).await;
-    rig.client.kill(&ended).await.unwrap();
-    eventually("the second look", async || !exists(&rig, &ended).await).await;
-    assert!(exists(&rig, &running).await);
-    rig.client.remove(&running).await.unwrap();
+    let (finished, ()) = tokio::join!(run(prepared, json!({})), kill);
+    failure(&finished, Outcome::Interrupted);
+    rig.assert_neighbour_unharmed().await;
     rig.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_executors_share_one_engine_in_peace() {
-    let state = tempfile::tempdir().unwrap();
-    let one = Rig::over(small(), Identity::claim(state.path()).unwrap());
-    let other = Rig::over(small(), Identity::claim(state.path()).unwrap());
-    tokio::join!(one.until_ready(), other.until_ready());
-    let before = one.containers().await;
-    // Longer than it takes both to look for what is abandoned.
-    tokio::time::sleep(Duration::from_secs(16)).await;
-    assert_eq!(one.containers().await, before);
-    assert_eq!(result(&one.call("return 1").await), 1);
-    assert_eq!(result(&other.call("return 2").await), 2);
-    one.finish().await;
-    other.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_waiting_sandbox_that_dies_is_replaced() {
-    let rig = Rig::start().await;
-    for id in rig.containers().await {
-        rig.client.kill(&id).await.unwrap();
-    }
+async fn a_waiting_sandbox_that_dies_is_replaced(on: On) {
+    let rig = on.start().await;
+    rig.kill_all_sandboxes().await;
     assert_eq!(result(&rig.call("return 1").await), 1);
     rig.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sandbox_that_is_killed_from_outside_is_interrupted() {
-    let rig = Rig::start().await;
-    let prepared = rig
-        .prepare(job("await new Promise((r) => setTimeout(r, 10_000))"))
-        .await;
-    let all = rig.containers().await;
-    let kill = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        for id in all {
-            rig.client.kill(&id).await.unwrap();
-        }
-    };
-    let (finished, ()) = tokio::join!(run(prepared, json!({})), kill);
-    failure(&finished, Outcome::Interrupted);
-    rig.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_absent_engine_refuses_and_says_why() {
-    let state = tempfile::tempdir().unwrap();
-    let config = DockerConfig {
-        host: Some("/nonexistent/docker.sock".to_owned()),
-        ..small()
-    };
-    let rig = Rig::over(config, Identity::claim(state.path()).unwrap());
-    eventually("the probe", async || {
-        let why = rig.engine.status().runtimes[0]
-            .unavailable
-            .clone()
-            .unwrap_or_default();
-        why.contains("no socket /nonexistent/docker.sock")
-    })
-    .await;
-    let refused = rig.engine.prepare(job("return 1")).await.err().unwrap();
-    assert_eq!(refused.reason, RejectReason::Engine);
-    rig.engine.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_image_that_is_not_there_or_not_allowed_is_refused_by_name() {
-    let state = tempfile::tempdir().unwrap();
-    let absent = "127.0.0.1:1/absent:1";
-    let config = DockerConfig {
-        policy: SandboxPolicy {
-            allowed_images: vec![DEFAULT_IMAGE.to_owned(), absent.to_owned()],
-            ..SandboxPolicy::default()
-        },
-        ..small()
-    };
-    let rig = Rig::over(config, Identity::claim(state.path()).unwrap());
-    eventually("the first image", async || {
-        rig.engine
-            .status()
-            .images
-            .iter()
-            .any(|image| image.name == DEFAULT_IMAGE && image.warm > 0)
-    })
-    .await;
-    for image in [absent, "alpine:3"] {
-        let job = Job {
-            image: image.to_owned(),
-            ..job("return 1")
-        };
-        let refused = rig.engine.prepare(job).await.err().unwrap();
-        assert_eq!(refused.reason, RejectReason::Unsupported);
-        assert!(refused.message.contains(image), "{}", refused.message);
-    }
-    let status = rig.engine.status();
-    let there: Vec<_> = status
-        .images
-        .iter()
-        .map(|image| (image.name.as_str(), image.present))
-        .collect();
-    assert_eq!(there, [(absent, false), (DEFAULT_IMAGE, true)]);
-    rig.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_calls_leave_no_container_and_no_descriptor() {
-    let rig = Rig::start().await;
+async fn many_calls_leave_no_sandbox_and_no_descriptor(on: On) {
+    let rig = on.start().await;
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     for _ in 0..3 {
         result(&rig.call("return 1").await);
@@ -200,10 +47,7 @@ async fn many_calls_leave_no_container_and_no_descriptor() {
         result(&a);
         failure(&b, Outcome::Threw);
     }
-    eventually("as many containers as wait", async || {
-        rig.containers().await.len() <= 2
-    })
-    .await;
+    rig.until_quiet().await;
     assert!(descriptors() <= before + 8, "{} became {}", before, descriptors());
     rig.finish().await;
 }

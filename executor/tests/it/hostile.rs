@@ -2,32 +2,40 @@
 
 use std::time::Duration;
 
-use dynamic_mcp_shared::job::Finished;
 use dynamic_mcp_shared::outcome::Outcome;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::rig::{Rig, eventually, failure, job, result, run, within};
+use crate::rig::{MEMORY, On, failure, job, result, run, within};
 
-/// Runs a hostile body within two seconds' deadline while a neighbour is called.
-async fn beside_a_neighbour(rig: &Rig, code: &str, ms: u64) -> Finished {
-    let prepared = rig.prepare(within(job(code), ms)).await;
-    let (finished, ()) = tokio::join!(run(prepared, json!({})), rig.assert_neighbour_unharmed());
-    finished
-}
+on_every_engine![
+    endless_loops_end_at_the_deadline_with_what_they_printed,
+    languages_own_traps_end_at_the_deadline,
+    exhausted_memory_is_told_apart,
+    endless_recursion_is_the_codes_own_error,
+    a_gigabyte_of_output_is_cut_and_counted,
+    a_million_lines_of_output_are_cut_and_counted,
+    forged_frames_are_output,
+    a_patched_language_does_not_change_what_is_told,
+    a_flood_of_progress_holds_nothing_up,
+    hostile_results_are_invalid_output,
+    what_is_thrown_is_told_in_short,
+    failures_that_nobody_awaits_threw,
+    a_cancel_destroys_the_sandbox_at_once,
+    a_listener_that_leaves_takes_the_sandbox_along,
+];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn endless_loops_end_at_the_deadline_with_what_they_printed() {
-    let rig = Rig::start().await;
+async fn endless_loops_end_at_the_deadline_with_what_they_printed(on: On) {
+    let rig = on.start().await;
     for body in [
         "console.log('on my way'); for (;;) {}",
         "console.log('on my way'); for (;;) await new Promise((r) => setTimeout(r, 10))",
         "console.log('on my way'); await new Promise((r) => setInterval(() => {}, 1000))",
     ] {
         let began = Instant::now();
-        let finished = beside_a_neighbour(&rig, body, 1_500).await;
+        let finished = rig.beside_a_neighbour(body, 1_500).await;
         assert_eq!(
             failure(&finished, Outcome::TimedOut),
             "the call took longer than 1500 ms"
@@ -43,61 +51,76 @@ async fn endless_loops_end_at_the_deadline_with_what_they_printed() {
     rig.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fork_bomb_meets_the_process_limit() {
-    let rig = Rig::start().await;
-    let code = "const { spawn } = await import('node:child_process');
-        for (let i = 0; i < 500; i += 1) spawn('sleep', ['60']);
-        await new Promise((r) => setTimeout(r, 10_000));";
-    let finished = beside_a_neighbour(&rig, code, 15_000).await;
-    let message = failure(&finished, Outcome::Threw);
-    assert!(message.contains("limit of 64 processes and threads"), "{message}");
-
-    let shell = "const { spawnSync } = await import('node:child_process');
-        return spawnSync('sh', ['-c', 'b() { b | b & }; b; sleep 60'], { timeout: 60_000 }).status;";
-    let finished = beside_a_neighbour(&rig, shell, 3_000).await;
-    assert!(
-        !finished.outcome.is_ok() || result(&finished) != 0,
-        "{:?}",
-        finished.outcome
-    );
-    rig.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exhausted_memory_is_told_apart() {
-    let rig = Rig::start().await;
-    let buffers = "const kept = []; for (;;) kept.push(Buffer.alloc(8 << 20, 1));";
-    let heap = "const kept = []; for (;;) kept.push(new Array(100_000).fill({}));";
-    let tmpfs_and_buffers = "const fs = await import('node:fs');
-        fs.writeFileSync('/tmp/a', Buffer.alloc(15 << 20, 1));
-        const kept = []; for (;;) kept.push(Buffer.alloc(8 << 20, 1));";
-    let child = "const { execFileSync } = await import('node:child_process');
-        return execFileSync(process.execPath, ['-e', 'const k=[];for(;;)k.push(Buffer.alloc(8<<20,1))']).length;";
-    for code in [buffers, heap, tmpfs_and_buffers, child] {
-        let finished = beside_a_neighbour(&rig, code, 20_000).await;
-        let message = failure(&finished, Outcome::OutOfMemory);
-        assert!(message.contains("256m"), "{code}: {message}");
+async fn languages_own_traps_end_at_the_deadline(on: On) {
+    let rig = on.start().await;
+    for body in [
+        "for (;;) await null",
+        "const again = () => queueMicrotask(again); again(); await new Promise(() => {})",
+        "/^(a+)+$/.test('a'.repeat(40) + 'b')",
+        "while (true) try { throw 1 } catch {} finally { continue }",
+        "let n = 2n; for (;;) n = (n * n) % (2n ** 4096n + 1n)",
+        "for (;;) 'a,'.repeat(1e5).split(',').sort()",
+        "return { toJSON() { for (;;) {} } }",
+        "throw { get message() { for (;;) {} } }",
+    ] {
+        let finished = rig.beside_a_neighbour(body, 1_000).await;
+        assert_eq!(
+            failure(&finished, Outcome::TimedOut),
+            "the call took longer than 1000 ms",
+            "{body}"
+        );
+        assert!(
+            finished.usage.duration < Duration::from_secs(5),
+            "{body}: {:?}",
+            finished.usage
+        );
     }
     rig.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gigabyte_of_output_is_cut_and_counted() {
-    let rig = Rig::start().await;
-    let code = "const fs = await import('node:fs'); const line = Buffer.alloc(1 << 20, 'x');
-        const put = (buffer) => { for (let at = 0; at < buffer.length; ) {
-            try { at += fs.writeSync(1, buffer, at) } catch (e) { if (e.code !== 'EAGAIN') throw e } } };
-        put(Buffer.from('head\\n'));
-        for (let i = 0; i < 1024; i += 1) put(line);
-        put(Buffer.from('\\ntail'));
-        return 'done';";
-    let finished = beside_a_neighbour(&rig, code, 120_000).await;
+async fn exhausted_memory_is_told_apart(on: On) {
+    let rig = on.start().await;
+    let buffers = "const kept = []; for (;;) kept.push(Buffer.alloc(8 << 20, 1));";
+    let heap = "const kept = []; for (;;) kept.push(new Array(100_000).fill({}));";
+    let caught =
+        "const kept = []; for (;;) try { for (;;) kept.push(new Array(100_000).fill(1.5)) } catch {}";
+    for code in [buffers, heap, caught] {
+        let finished = rig.beside_a_neighbour(code, 20_000).await;
+        let message = failure(&finished, Outcome::OutOfMemory);
+        assert!(message.contains(&MEMORY.to_string()), "{code}: {message}");
+    }
+    rig.finish().await;
+}
+
+async fn endless_recursion_is_the_codes_own_error(on: On) {
+    let rig = on.start().await;
+    for code in [
+        "const again = () => again() + 1; return again()",
+        "const a = []; a[0] = a; let deep = []; for (let i = 0; i < 1e6; i += 1) deep = [deep]; return String(deep)",
+    ] {
+        let finished = rig.beside_a_neighbour(code, 20_000).await;
+        let message = failure(&finished, Outcome::Threw);
+        assert_eq!(message, "Maximum call stack size exceeded", "{code}");
+        assert_eq!(finished.error.unwrap().name, "RangeError", "{code}");
+    }
+    rig.finish().await;
+}
+
+async fn a_gigabyte_of_output_is_cut_and_counted(on: On) {
+    let rig = on.start().await;
+    // Node.js keeps in memory what is printed faster than it can be written, so there the code waits for it.
+    let code = "const put = globalThis.process
+            ? (text) => new Promise((written) => process.stdout.write(text + '\\n', written))
+            : console.log;
+        const line = 'x'.repeat((1 << 20) - 1);
+        await put('head'); for (let i = 0; i < 1024; i += 1) await put(line); await put('tail');
+        return 'done'";
+    let finished = rig.beside_a_neighbour(code, 120_000).await;
     assert_eq!(result(&finished), "done");
     assert_eq!(finished.stdout.total_bytes, (1 << 30) + 10);
     assert!(finished.output_truncated());
     let text = finished.stdout.to_text();
-    assert!(text.starts_with("head\nxxx") && text.ends_with("xxx\ntail"));
+    assert!(text.starts_with("head\nxxx") && text.ends_with("xxx\ntail\n"));
     assert!(
         text.contains("of 1073741834 bytes left out"),
         "the mark is missing"
@@ -106,125 +129,138 @@ async fn a_gigabyte_of_output_is_cut_and_counted() {
     rig.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn disks_are_small_and_the_rest_is_read_only() {
-    let rig = Rig::start().await;
-    let fill = |path: &str| {
-        format!(
-            "const fs = await import('node:fs'); let n = 0;
-            try {{ for (;;) {{ fs.writeFileSync('{path}/f' + n, Buffer.alloc(1 << 20)); n += 1 }} }}
-            catch (e) {{ return [n, e.code] }}"
-        )
-    };
-    assert_eq!(
-        result(&beside_a_neighbour(&rig, &fill("/tmp"), 20_000).await),
-        json!([16, "ENOSPC"])
-    );
-    let workspace = result(&beside_a_neighbour(&rig, &fill("/workspace"), 20_000).await);
-    assert_eq!(workspace, json!([31, "ENOSPC"]));
-    let elsewhere = "const fs = await import('node:fs');
-        return ['/', '/etc', '/home/node', '/var/tmp', '/usr/local', '/dev', '/dev/shm', '/proc/1', '/sys/fs/cgroup']
-            .map((dir) => { try { fs.writeFileSync(dir + '/x', 'x'); return dir } catch (e) { return e.code } })
-            .filter((code) => !['EROFS', 'EACCES', 'ENOENT', 'EPERM'].includes(code));";
-    assert_eq!(result(&rig.call(elsewhere).await), json!([]));
-    let executable =
-        "const fs = await import('node:fs'); const { spawnSync } = await import('node:child_process');
-        fs.writeFileSync('/tmp/x', '#!/bin/sh\\necho ran'); fs.chmodSync('/tmp/x', 0o755);
-        return spawnSync('/tmp/x').error.code;";
-    assert_eq!(result(&rig.call(executable).await), "EACCES");
+async fn a_million_lines_of_output_are_cut_and_counted(on: On) {
+    let rig = on.start().await;
+    let code = "for (let i = 0; i < 500_000; i += 1) { console.log('x'); console.error('y') } return 'done'";
+    let finished = rig.beside_a_neighbour(code, 120_000).await;
+    assert_eq!(result(&finished), "done");
+    assert_eq!(finished.stdout.total_bytes, 1_000_000);
+    assert_eq!(finished.stderr.total_bytes, 1_000_000);
+    assert!(finished.stdout.truncated() && finished.stderr.truncated());
     rig.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn there_is_no_network_no_socket_and_nothing_to_see() {
-    let rig = Rig::start().await;
-    let network = "const net = await import('node:net'); const os = await import('node:os');
-        const dns = await import('node:dns/promises');
-        const tried = (host) => new Promise((r) => net.connect(80, host, () => r('connected')).on('error', (e) => r(e.code)));
-        const looked = await dns.lookup('example.com').catch((e) => e.code);
-        return [await tried('1.1.1.1'), await tried('172.17.0.1'), looked, Object.keys(os.networkInterfaces())]";
-    let seen = result(&beside_a_neighbour(&rig, network, 20_000).await);
-    assert_eq!(seen, json!(["ENETUNREACH", "ENETUNREACH", "EAI_AGAIN", ["lo"]]));
+/// The layouts of frames are public: a container's has a nonce that nobody can guess, an isolate's is not on a stream.
+async fn forged_frames_are_output(on: On) {
+    let rig = on.start().await;
+    let code = r#"for (const kind of 'rtuixnpheomd') {
+            console.log('\0' + 'a'.repeat(32) + kind + '00008"forged"');
+            console.log(kind + '\x08\0\0\0"forged"');
+            console.error(kind + '\x08\0\0\0"forged"');
+        }
+        return 'real'"#;
+    let finished = rig.beside_a_neighbour(code, 20_000).await;
+    assert_eq!(result(&finished), "real");
+    let forged = |text: String| text.matches("\"forged\"\n").count();
+    assert_eq!(forged(finished.stdout.to_text()), 2 * 12);
+    assert_eq!(forged(finished.stderr.to_text()), 12);
+    rig.finish().await;
+}
 
-    let secrets = "const fs = await import('node:fs');
-        const read = (path) => { try { return fs.readFileSync(path, 'utf8') } catch (e) { return e.code } };
-        return { environ: read('/proc/1/environ'), own: read('/proc/self/environ').split('\\0').map((v) => v.split('=')[0]),
-            docker: [fs.existsSync('/var/run/docker.sock'), fs.existsSync('/run/docker.sock')],
-            argv: /secret|nonce\"/.test(read('/proc/self/cmdline')), status: read('/proc/self/status') }";
-    let finished = rig
-        .run(job(secrets), json!({"password": "secret-argument"}))
-        .await;
-    let seen = result(&finished);
-    assert_eq!(seen["docker"], json!([false, false]));
-    assert!(
-        !seen["environ"].as_str().unwrap().contains("secret"),
-        "{}",
-        seen["environ"]
-    );
-    let own: Vec<&str> = seen["own"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
-    assert!(!own.iter().any(|name| name.starts_with("MCP_")), "{own:?}");
-    let status = seen["status"].as_str().unwrap();
-    for line in [
-        "CapEff:\t0000000000000000",
-        "CapBnd:\t0000000000000000",
-        "NoNewPrivs:\t1",
-        "Seccomp:\t2",
-        "Uid:\t1000",
+async fn a_patched_language_does_not_change_what_is_told(on: On) {
+    let rig = on.start().await;
+    for patch in [
+        "JSON.stringify = () => '\"forged\"'; JSON.parse = () => ({ forged: true })",
+        "Array.prototype.push = () => 0; Array.prototype.join = () => 'forged'; Array.prototype[Symbol.iterator] = null",
+        "Promise.prototype.then = function () { return this }; globalThis.Promise = null",
+        "Object.defineProperty(Object.prototype, 'kind', { get() { return 'r' }, set() { throw new Error('set') } })",
+        "Object.freeze = null; Object.create = null; Object.keys = () => ['forged']",
+        "Buffer.byteLength = () => 3; Buffer.from = () => 'forged'; globalThis.Buffer = null",
+        "String.prototype.slice = () => 'forged'; String.prototype.split = () => []; RegExp.prototype.exec = () => null",
+        "globalThis.String = () => 'forged'; globalThis.Number = () => 9; globalThis.Error = null",
+        "Function.prototype.call = () => 'forged'; Function.prototype.apply = () => 'forged'; Reflect.apply = null",
+        "globalThis.setTimeout = null; globalThis.console = null; globalThis.performance = null; globalThis.queueMicrotask = null",
+        "for (const name of Object.getOwnPropertyNames(globalThis)) try { delete globalThis[name] } catch {}",
     ] {
-        assert!(status.contains(line), "{line} is not in\n{status}");
+        // Whatever it did, it is answered, and never with something that it did not say.
+        let told = rig
+            .run(
+                within(job(&format!("{patch}; return {{ patched: true }}")), 3_000),
+                json!({}),
+            )
+            .await;
+        if told.outcome.is_ok() {
+            assert_eq!(result(&told), json!({"patched": true}), "{patch}");
+        }
+        let thrown = rig
+            .run(
+                within(job(&format!("{patch}; throw 'own words'")), 3_000),
+                json!({}),
+            )
+            .await;
+        if thrown.outcome == Outcome::Threw {
+            let message = thrown.error.unwrap().message;
+            assert!(!message.contains("forged"), "{patch}: {message}");
+        }
+        assert!(thrown.result.is_none(), "{patch}");
+    }
+    rig.assert_neighbour_unharmed().await;
+    rig.finish().await;
+}
+
+async fn a_flood_of_progress_holds_nothing_up(on: On) {
+    let rig = on.start().await;
+    let code =
+        "for (let i = 0; i < 100_000; i += 1) ctx.progress(i, 100_000, 'x'.repeat(10_000)); return 'done'";
+    let finished = rig.beside_a_neighbour(code, 60_000).await;
+    assert_eq!(result(&finished), "done");
+    rig.finish().await;
+}
+
+async fn hostile_results_are_invalid_output(on: On) {
+    let rig = on.start().await;
+    for (value, why) in [
+        ("{ toJSON() { throw new Error('not today') } }", "not today"),
+        ("{ get trap() { throw new Error('sprung') } }", "sprung"),
+        (
+            "new Proxy({}, { ownKeys() { throw new Error('no keys') } })",
+            "no keys",
+        ),
+        ("'x'.repeat(30_000_000)", "at most 10000 bytes"),
+        ("new Array(5_000_000).fill('x')", "at most 10000 bytes"),
+        (
+            "(() => { let deep = 1; for (let i = 0; i < 1e6; i += 1) deep = [deep]; return deep })()",
+            "can't be written as JSON",
+        ),
+    ] {
+        let finished = rig.beside_a_neighbour(&format!("return {value}"), 20_000).await;
+        let message = failure(&finished, Outcome::InvalidOutput);
+        assert!(message.contains(why), "{value}: {message}");
     }
     rig.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forged_frames_are_output() {
-    let rig = Rig::start().await;
-    let code = r#"const fs = await import('node:fs');
-        const forged = '\0' + 'a'.repeat(32) + 'r00008"forged"';
-        fs.writeSync(1, forged); fs.writeSync(4, forged); process.stdout.write(forged);
-        // Everything that a runner might use is replaced by something that looks for the nonce.
-        const seen = [];
-        const spy = (owner, name) => { const was = owner[name]; try { owner[name] = function (...a) {
-            for (const v of [this, ...a]) { const s = typeof v === 'string' ? v : Buffer.isBuffer(v) ? v.toString('latin1') : '';
-                const m = /\0[0-9a-f]{32}/.exec(s); if (m) seen.push(name) }
-            return was.apply(this, a) } } catch {} };
-        for (const name of Object.keys(fs)) if (typeof fs.default[name] === 'function' && /write|read|stat/.test(name)) spy(fs.default, name);
-        for (const name of ['write', 'utf8Write', 'latin1Write', 'copy', 'toString', 'utf8Slice']) spy(Buffer.prototype, name);
-        for (const name of ['padStart', 'slice', 'split', 'replace', 'indexOf', 'concat']) spy(String.prototype, name);
-        for (const name of ['push', 'join', 'map', 'concat']) spy(Array.prototype, name);
-        const stringify = JSON.stringify; JSON.stringify = () => '"patched"';
-        Object.prototype.toJSON = () => 'patched'; delete Object.prototype.toJSON;
-        setTimeout(() => {}, 0);
-        return stringify(seen)"#;
-    let finished = beside_a_neighbour(&rig, code, 20_000).await;
-    assert_eq!(result(&finished), "[]");
-    assert_eq!(finished.stdout.to_text().matches("forged").count(), 3);
+async fn what_is_thrown_is_told_in_short(on: On) {
+    let rig = on.start().await;
+    for thrown in [
+        "Object.assign(new Error('B'.repeat(1e6)), { name: 'A'.repeat(1e6), stack: 'C'.repeat(1e6) })",
+        "'x'.repeat(1e6)",
+        "{ toString() { throw 1 }, toJSON() { throw 2 }, get stack() { throw 3 } }",
+        "new Proxy({}, { get() { throw new Error('no') } })",
+        "Object.create(null)",
+        "undefined",
+    ] {
+        let finished = rig.call(&format!("throw {thrown}")).await;
+        failure(&finished, Outcome::Threw);
+        let error = finished.error.unwrap();
+        let told = error.name.len() + error.message.len() + error.stack.len();
+        assert!(told <= 3 * 16_384, "{thrown}: {told} bytes");
+    }
     rig.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn codes_that_end_their_process_threw() {
-    let rig = Rig::start().await;
+async fn failures_that_nobody_awaits_threw(on: On) {
+    let rig = on.start().await;
     for (code, why) in [
-        ("process.exit(3)", "exit code 3"),
-        ("process.exit()", "exit code 0"),
-        ("process.removeAllListeners(); process.exit(4)", "exit code 4"),
-        ("process.reallyExit(5)", "exit code 5"),
-        ("process.abort()", "signal 6"),
-        (
-            "process.kill(process.pid, 'SIGTERM'); await new Promise((r) => setTimeout(r, 9e3))",
-            "signal 15",
-        ),
         (
             "setTimeout(() => { throw new Error('late') }, 5); await new Promise((r) => setTimeout(r, 9e3))",
             "late",
         ),
         ("Promise.reject(new Error('forgotten')); return 1", "forgotten"),
+        (
+            "(async () => { throw new Error('left') })(); await new Promise((r) => setTimeout(r, 9e3))",
+            "left",
+        ),
         ("await new Promise(() => {})", "never settles"),
     ] {
         let finished = rig.call(code).await;
@@ -240,31 +276,8 @@ async fn codes_that_end_their_process_threw() {
     rig.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_code_that_closes_its_stdout_loses_its_output_only() {
-    let rig = Rig::start().await;
-    let finished = rig
-        .call("const fs = await import('node:fs'); fs.closeSync(1); fs.closeSync(2); return 7")
-        .await;
-    assert_eq!(result(&finished), 7);
-    let all = "const fs = await import('node:fs'); for (let fd = 0; fd < 6; fd += 1) fs.closeSync(fd)";
-    let finished = rig.call(all).await;
-    assert_eq!(
-        failure(&finished, Outcome::Threw),
-        "the code closed its output channel"
-    );
-    let instead = "const fs = await import('node:fs'); fs.closeSync(4); fs.openSync('/tmp/x', 'w'); return 1";
-    let finished = rig.call(instead).await;
-    assert_eq!(
-        failure(&finished, Outcome::Threw),
-        "the code closed its output channel"
-    );
-    rig.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancel_destroys_the_sandbox_at_once() {
-    let rig = Rig::start().await;
+async fn a_cancel_destroys_the_sandbox_at_once(on: On) {
+    let rig = on.start().await;
     for body in [
         "for (;;) {}",
         "console.log('x'); await new Promise((r) => setTimeout(r, 15_000))",
@@ -279,29 +292,18 @@ async fn a_cancel_destroys_the_sandbox_at_once() {
         };
         let (finished, ()) = tokio::join!(prepared.run("{}".into(), progress, cancel.clone()), stop);
         assert_eq!(failure(&finished, Outcome::Cancelled), "the call was cancelled");
-        assert!(
-            began.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
-    eventually("the cancelled sandboxes are gone", async || {
-        rig.containers().await.len() <= 2
-    })
-    .await;
+    rig.until_quiet().await;
     rig.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_that_leaves_takes_the_sandbox_along() {
-    let rig = Rig::start().await;
+async fn a_listener_that_leaves_takes_the_sandbox_along(on: On) {
+    let rig = on.start().await;
     let prepared = rig.prepare(job("for (;;) {}")).await;
     let left = tokio::time::timeout(Duration::from_millis(200), run(prepared, json!({}))).await;
     assert!(left.is_err());
-    eventually("the abandoned sandbox is gone", async || {
-        rig.containers().await.len() <= 2
-    })
-    .await;
+    rig.until_quiet().await;
     rig.assert_neighbour_unharmed().await;
     rig.finish().await;
 }

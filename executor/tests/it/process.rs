@@ -1,4 +1,4 @@
-//! The executor's own process, from its start to its exit, seen from the wire and from the Engine.
+//! The executor's own process, from its start to its exit, seen from the wire and from outside.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -8,6 +8,7 @@ use dynamic_mcp_proto::v1;
 use dynamic_mcp_proto::v1::execute_event::Message as Event;
 use dynamic_mcp_proto::v1::execute_request::Message as Say;
 use dynamic_mcp_proto::v1::executor_client::ExecutorClient;
+use dynamic_mcp_shared::job::Job;
 use dynamic_mcp_shared::join_token::{AttachToken, JoinToken};
 use dynamic_mcp_shared::wire::{execute_request, start};
 use tokio::sync::mpsc;
@@ -16,23 +17,30 @@ use tonic::Streaming;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::rig::{eventually, job};
+use crate::rig::{On, eventually, job};
 
 const TOKEN: &str = "a-token-of-this-test-only";
 
+on_every_engine![
+    a_running_job_finishes_after_sigterm_and_no_sandbox_is_left,
+    a_job_that_outlasts_the_grace_time_is_interrupted_and_its_sandbox_removed,
+];
+
 struct Process {
+    on: On,
     child: Child,
     channel: Channel,
     state: tempfile::TempDir,
 }
 
 impl Process {
-    async fn start(flags: &[&str]) -> Self {
+    async fn start(on: On, flags: &[&str]) -> Self {
         let state = tempfile::tempdir().unwrap();
         // The port is free again when the listener is dropped, and nobody else asks for it meanwhile.
         let bind = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_dynamic-mcp-executor"))
             .args(["--executor-bind", &bind.to_string(), "--sandbox-pool-min=1"])
+            .args(["--execution-engine", on.setting()])
             .args(flags)
             .env("MCP_JOIN_TOKEN", TOKEN)
             .env("MCP_EXECUTOR_STATE_DIR", state.path())
@@ -43,6 +51,7 @@ impl Process {
             .unwrap()
             .connect_lazy();
         let process = Self {
+            on,
             child,
             channel,
             state,
@@ -74,9 +83,11 @@ impl Process {
     ) -> (mpsc::Sender<v1::ExecuteRequest>, Streaming<v1::ExecuteEvent>) {
         loop {
             let (say, requests) = mpsc::channel(4);
-            say.send(execute_request(Say::Prepare(job(code).into())))
-                .await
-                .unwrap();
+            let job = Job {
+                runtime: self.on.runtime(),
+                ..job(code)
+            };
+            say.send(execute_request(Say::Prepare(job.into()))).await.unwrap();
             let answer = self.client().execute(ReceiverStream::new(requests)).await;
             let mut events = answer.unwrap().into_inner();
             match events.message().await.unwrap().unwrap().message.unwrap() {
@@ -91,7 +102,14 @@ impl Process {
         }
     }
 
-    fn containers(&self) -> String {
+    /// What it runs calls in, whether or not it lives.
+    fn sandboxes(&self) -> Vec<String> {
+        match self.on {
+            On::Docker => self.containers(),
+        }
+    }
+
+    fn containers(&self) -> Vec<String> {
         let executors = std::fs::read_dir(self.state.path().join("executors")).unwrap();
         let names = executors.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let id = names.into_iter().find(|name| name.starts_with("exe_")).unwrap();
@@ -99,7 +117,8 @@ impl Process {
         let listed = Command::new("docker")
             .args(["ps", "-aq", "--filter", &filter])
             .output();
-        String::from_utf8(listed.unwrap().stdout).unwrap()
+        let ids = String::from_utf8(listed.unwrap().stdout).unwrap();
+        ids.split_whitespace().map(str::to_owned).collect()
     }
 
     fn terminate(&self) {
@@ -115,7 +134,7 @@ impl Process {
         })
         .await;
         assert!(status.unwrap().success());
-        assert_eq!(self.containers(), "");
+        assert_eq!(self.sandboxes(), Vec::<String>::new());
     }
 }
 
@@ -134,9 +153,8 @@ async fn finished(events: &mut Streaming<v1::ExecuteEvent>) -> v1::Finished {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_running_job_finishes_after_sigterm_and_no_container_is_left() {
-    let process = Process::start(&[]).await;
+async fn a_running_job_finishes_after_sigterm_and_no_sandbox_is_left(on: On) {
+    let process = Process::start(on, &[]).await;
     let code = "await new Promise((done) => setTimeout(done, 1500)); return args.n + 1";
     let (_say, mut events) = process.run(code, r#"{"n": 1}"#).await;
     process.terminate();
@@ -145,9 +163,8 @@ async fn a_running_job_finishes_after_sigterm_and_no_container_is_left() {
     process.assert_exits_cleanly().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_outlasts_the_grace_time_is_interrupted_and_its_container_removed() {
-    let process = Process::start(&["--shutdown-grace-seconds=1"]).await;
+async fn a_job_that_outlasts_the_grace_time_is_interrupted_and_its_sandbox_removed(on: On) {
+    let process = Process::start(on, &["--shutdown-grace-seconds=1"]).await;
     let (_say, mut events) = process.run("for (;;) {}", "{}").await;
     process.terminate();
     let finished = finished(&mut events).await;

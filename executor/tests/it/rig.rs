@@ -1,78 +1,100 @@
-//! An executor's engine for one test: an identity of its own, few containers, and a check that none is left.
+//! An engine for one test, whichever it is, and what shows of its sandboxes from outside.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use dynamic_mcp_executor::docker::DockerEngine;
-use dynamic_mcp_executor::docker::client::EngineClient;
-use dynamic_mcp_executor::docker::config::{DockerConfig, KeptConfig, PoolConfig};
+use dynamic_mcp_executor::docker::config::{DockerConfig, KeptConfig};
 use dynamic_mcp_executor::engine::{Engine, PreparedJob};
-use dynamic_mcp_executor::identity::Identity;
-use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::content::ContentHash;
 use dynamic_mcp_shared::ids::{JobId, TenantId};
-use dynamic_mcp_shared::job::{Finished, Isolation, Job, Progress, Runtime};
+use dynamic_mcp_shared::job::{Finished, Isolation, Job, Progress, Rejection, Runtime};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::{ByteSize, TimeoutMs};
 use dynamic_mcp_shared::outcome::Outcome;
 use dynamic_mcp_shared::policy::DEFAULT_IMAGE;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::docker::rig::{DockerRig, small};
+
+/// What a call may use, on each engine.
+pub const MEMORY: ByteSize = ByteSize(256 << 20);
+
+/// The engine that a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    Docker,
+}
+
+impl On {
+    pub fn runtime(self) -> Runtime {
+        match self {
+            On::Docker => Runtime::Node,
+        }
+    }
+
+    /// As `MCP_EXECUTION_ENGINE` names it.
+    pub fn setting(self) -> &'static str {
+        match self {
+            On::Docker => "docker",
+        }
+    }
+
+    pub async fn start(self) -> Rig {
+        self.keeping(KeptConfig::default()).await
+    }
+
+    /// With a word on how long a sandbox stays with its tool.
+    pub async fn keeping(self, kept: KeptConfig) -> Rig {
+        match self {
+            On::Docker => {
+                let config = DockerConfig { kept, ..small() };
+                DockerRig::with(config).await.rig
+            }
+        }
+    }
+}
+
+/// How a test sees from outside what an engine runs, without asking the engine.
+#[async_trait]
+pub trait Outside: Send + Sync {
+    /// What is there to run calls in, waiting or at work.
+    async fn sandboxes(&self) -> Vec<String>;
+
+    /// How many may wait for a call.
+    fn most_waiting(&self) -> usize;
+
+    /// As somebody with the machine's rights does it.
+    async fn kill(&self, sandbox: &str);
+}
+
 pub struct Rig {
-    pub engine: Arc<DockerEngine>,
-    pub identity: Arc<Identity>,
-    pub client: EngineClient,
-    _state: Option<tempfile::TempDir>,
+    pub engine: Arc<dyn Engine>,
+    runtime: Runtime,
+    outside: Arc<dyn Outside>,
     lifecycle: Lifecycle,
 }
 
-pub fn small() -> DockerConfig {
-    DockerConfig {
-        memory: ByteSize(256 << 20),
-        tmp: ByteSize(16 << 20),
-        workspace: ByteSize(32 << 20),
-        pids: 64,
-        slots: 4,
-        pool: PoolConfig { floor: 1, ceiling: 2 },
-        ..DockerConfig::default()
-    }
-}
-
 impl Rig {
-    pub async fn start() -> Self {
-        Self::with(small()).await
-    }
-
-    pub async fn with(config: DockerConfig) -> Self {
-        let state = tempfile::tempdir().unwrap();
-        let identity = Identity::claim(state.path()).unwrap();
-        let mut rig = Self::over(config, identity);
-        rig._state = Some(state);
-        rig.until_ready().await;
-        rig
-    }
-
-    /// Of an identity that the test owns; does not wait for the Engine.
-    pub fn over(config: DockerConfig, identity: Identity) -> Self {
-        let identity = Arc::new(identity);
-        let lifecycle = Lifecycle::new(Duration::from_secs(5));
-        let client = EngineClient::new(config.host.as_deref()).unwrap();
-        let clock = Arc::new(SystemClock);
-        let engine = DockerEngine::connect(config, Arc::clone(&identity), clock, &lifecycle).unwrap();
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        runtime: Runtime,
+        outside: Arc<dyn Outside>,
+        lifecycle: Lifecycle,
+    ) -> Self {
         Self {
             engine,
-            identity,
-            client,
-            _state: None,
+            runtime,
+            outside,
             lifecycle,
         }
     }
 
+    /// Until the next call has not to wait for its sandbox.
     pub async fn until_ready(&self) {
         eventually("a warm sandbox", async || {
             let status = self.engine.status();
@@ -81,8 +103,25 @@ impl Rig {
         .await;
     }
 
+    /// Until there are only sandboxes that wait for a call.
+    pub async fn until_quiet(&self) {
+        eventually("only what waits is left", async || {
+            self.sandboxes().await.len() <= self.outside.most_waiting()
+        })
+        .await;
+    }
+
+    pub async fn try_prepare(&self, job: Job) -> Result<Box<dyn PreparedJob>, Rejection> {
+        let runtime = self.runtime;
+        self.engine.prepare(Job { runtime, ..job }).await
+    }
+
     pub async fn prepare(&self, job: Job) -> Box<dyn PreparedJob> {
-        self.engine.prepare(job).await.unwrap()
+        self.try_prepare(job).await.unwrap()
+    }
+
+    pub async fn refusal(&self, job: Job) -> Rejection {
+        self.try_prepare(job).await.err().unwrap()
     }
 
     pub async fn run(&self, job: Job, args: Value) -> Finished {
@@ -91,7 +130,14 @@ impl Rig {
     }
 
     pub async fn call(&self, code: &str) -> Finished {
-        self.run(job(code), serde_json::json!({})).await
+        self.run(job(code), json!({})).await
+    }
+
+    /// Runs a hostile body for so many milliseconds at most while a neighbour is called.
+    pub async fn beside_a_neighbour(&self, code: &str, ms: u64) -> Finished {
+        let prepared = self.prepare(within(job(code), ms)).await;
+        let (finished, ()) = tokio::join!(run(prepared, json!({})), self.assert_neighbour_unharmed());
+        finished
     }
 
     /// What a neighbour sees while something hostile happens.
@@ -100,35 +146,21 @@ impl Rig {
         assert_eq!(result(&finished), "unharmed");
     }
 
-    pub async fn containers(&self) -> Vec<String> {
-        let mine = format!("executor={}", self.identity.id);
-        let listed = self.client.list(&[mine]).await.unwrap();
-        listed.into_iter().filter_map(|container| container.id).collect()
+    pub async fn sandboxes(&self) -> Vec<String> {
+        self.outside.sandboxes().await
+    }
+
+    pub async fn kill_all_sandboxes(&self) {
+        for sandbox in self.sandboxes().await {
+            self.outside.kill(&sandbox).await;
+        }
     }
 
     /// Ends the engine and looks for what it left.
     pub async fn finish(self) {
         self.lifecycle.begin_shutdown();
         self.engine.shutdown().await;
-        assert_eq!(
-            self.containers().await,
-            Vec::<String>::new(),
-            "containers are left"
-        );
-    }
-}
-
-impl Drop for Rig {
-    /// A test that failed cleans up too.
-    fn drop(&mut self) {
-        let mine = format!("label=executor={}", self.identity.id);
-        let listed = Command::new("docker")
-            .args(["ps", "-aq", "--filter", &mine])
-            .output();
-        let ids = listed.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
-        for id in ids.unwrap_or_default().split_whitespace() {
-            let _ = Command::new("docker").args(["rm", "-f", id]).output();
-        }
+        assert_eq!(self.sandboxes().await, Vec::<String>::new(), "sandboxes are left");
     }
 }
 
@@ -149,7 +181,7 @@ pub fn job(code: &str) -> Job {
     }
 }
 
-/// A stored tool that keeps its container. Its hash is of the code, as far as a test needs it.
+/// A stored tool that keeps its sandbox. Its hash is of the code, as far as a test needs it.
 pub fn kept(tool: &str, code: &str) -> Job {
     let digits: String = code.bytes().map(|byte| format!("{byte:02x}")).collect();
     let hash: ContentHash = format!("{digits:0<64}")[..64].to_owned().try_into().unwrap();
@@ -198,15 +230,5 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     while !holds().await {
         assert!(Instant::now() < deadline, "never came: {what}");
         sleep(Duration::from_millis(50)).await;
-    }
-}
-
-pub fn idle_after(idle: Duration) -> DockerConfig {
-    DockerConfig {
-        kept: KeptConfig {
-            idle,
-            ..KeptConfig::default()
-        },
-        ..small()
     }
 }

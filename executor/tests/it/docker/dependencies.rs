@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dynamic_mcp_executor::docker::config::DockerConfig;
-use dynamic_mcp_executor::engine::{Engine as _, ResolveError};
+use dynamic_mcp_executor::engine::ResolveError;
 use dynamic_mcp_shared::ids::{JobId, TenantId};
 use dynamic_mcp_shared::job::{Dependency, Job, RejectReason};
 use dynamic_mcp_shared::outcome::Outcome;
@@ -14,11 +14,12 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::rig::{Rig, job, kept, result, small};
+use super::rig::{DockerRig, small};
+use crate::rig::{job, kept, result};
 
 /// A rig whose volumes are removed at its end, and a tenant that no other test has.
 struct Packages {
-    rig: Rig,
+    rig: DockerRig,
     tenant: TenantId,
 }
 
@@ -36,7 +37,7 @@ impl Packages {
 
     async fn with(config: DockerConfig) -> Self {
         Self {
-            rig: Rig::with(config).await,
+            rig: DockerRig::with(config).await,
             tenant: JobId::generate().as_str().parse().unwrap(),
         }
     }

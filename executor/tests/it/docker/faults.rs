@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dynamic_mcp_executor::docker::config::DockerConfig;
-use dynamic_mcp_executor::engine::Engine as _;
 use dynamic_mcp_executor::identity::Identity;
 use dynamic_mcp_shared::job::RejectReason;
 use dynamic_mcp_shared::outcome::Outcome;
@@ -18,7 +17,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::rig::{Rig, eventually, failure, job, kept, result, run, small};
+use super::rig::{DockerRig, small};
+use crate::rig::{eventually, failure, job, kept, result, run};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
@@ -96,7 +96,7 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::
 struct Scene {
     _dir: tempfile::TempDir,
     proxy: Proxy,
-    rig: Rig,
+    rig: DockerRig,
 }
 
 async fn behind_a_proxy() -> Scene {
@@ -106,7 +106,7 @@ async fn behind_a_proxy() -> Scene {
         host: Some(proxy.socket.to_str().unwrap().to_owned()),
         ..small()
     };
-    let rig = Rig::over(config, Identity::claim(dir.path()).unwrap());
+    let rig = DockerRig::over(config, Identity::claim(dir.path()).unwrap());
     rig.until_ready().await;
     Scene {
         _dir: dir,
@@ -141,7 +141,7 @@ async fn ends_interrupted_and_recovers(line: Line, within: Duration) {
     rig.until_ready().await;
     assert_eq!(result(&rig.call("return 1").await), 1);
     eventually("no container slipped away", async || {
-        rig.containers().await.len() <= 2
+        rig.sandboxes().await.len() <= 2
     })
     .await;
     rig.finish().await;
@@ -200,7 +200,7 @@ async fn every_runtime_of_the_engine_runs_tools() {
         if !listed.split_whitespace().any(|name| name == runtime) {
             continue;
         }
-        let rig = Rig::with(DockerConfig {
+        let rig = DockerRig::with(DockerConfig {
             runtime: Some(runtime.to_owned()),
             ..small()
         })

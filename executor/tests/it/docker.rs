@@ -1,0 +1,9 @@
+//! What only the engine over Docker has: containers of a Docker Engine with the image `node:lts-slim`, and Node.js with
+//! its processes and files.
+
+mod care;
+mod dependencies;
+mod faults;
+mod hostile;
+mod nodejs;
+pub mod rig;
