@@ -51,6 +51,8 @@ struct Inner {
     generator: Rc<RefCell<Generator>>,
     driver: Driver,
     loaded: Option<Loaded>,
+    /// Whether the code knows `null` at all.
+    may_throw_null: bool,
     memory_bytes: usize,
 }
 
@@ -96,6 +98,8 @@ impl Realm {
     pub fn warm(settings: &Settings) -> Result<Realm, WarmError> {
         let failed = |error: rquickjs::Error| WarmError(error.to_string());
         let runtime = Runtime::new().map_err(failed)?;
+        // Also when warming fails: see `Realm`.
+        std::mem::forget(runtime.clone());
         let memory_bytes = usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX);
         runtime.set_memory_limit(memory_bytes);
         runtime.set_max_stack_size(settings.stack_bytes);
@@ -116,6 +120,7 @@ impl Realm {
             generator,
             driver,
             loaded: None,
+            may_throw_null: true,
             memory_bytes,
         };
         inner.exercise()?;
@@ -239,6 +244,7 @@ impl Inner {
 
     fn run(&mut self, call: &Call<'_>) -> Stop {
         if let Some(code) = call.code {
+            self.may_throw_null = code.contains("null");
             self.loaded = Some(self.load(code));
         }
         let run = match self.loaded.clone() {
@@ -302,8 +308,20 @@ impl Inner {
     /// Runs all pending jobs; then a rejection that nothing handles ends the call.
     fn drain(&mut self, promise: &Handle<Value<'static>>) -> Option<Stop> {
         let mut until_poll = JOBS_PER_POLL;
-        // A job that throws is the engine's own affair: what code did is in some promise.
-        while !matches!(self.runtime.execute_pending_job(), Ok(false)) {
+        loop {
+            match self.runtime.execute_pending_job() {
+                Ok(false) => break,
+                Ok(true) => {}
+                // The callback of a `queueMicrotask`: whatever else code does is in some promise.
+                Err(error) => {
+                    let thrown = error.0.with(|ctx| Persistent::save(&ctx, ctx.catch()));
+                    return Some(if self.host.poll_interrupt() {
+                        Stop::Interrupted
+                    } else {
+                        Stop::Uncaught(thrown)
+                    });
+                }
+            }
             until_poll -= 1;
             if until_poll == 0 {
                 until_poll = JOBS_PER_POLL;
@@ -386,10 +404,14 @@ impl Inner {
     }
 
     fn report(&self, error: Handle<Value<'static>>, ending: impl FnOnce(ErrorReport) -> Ending) -> Ending {
+        let full = self.is_full();
         let told = self.context.with(|ctx| -> rquickjs::Result<Option<ErrorReport>> {
+            let error = error.restore(&ctx)?;
+            let is_null = error.is_null();
             let describe = self.driver.describe.clone().restore(&ctx)?;
-            let told: Object = describe.call((error.restore(&ctx)?,))?;
-            if told.get::<_, bool>("memory")? {
+            let told: Object = describe.call((error,))?;
+            // The engine throws `null` when there is no room even for the error; by now there may be room again.
+            if told.get::<_, bool>("memory")? || (is_null && (full || !self.may_throw_null)) {
                 return Ok(None);
             }
             Ok(Some(ErrorReport {
@@ -401,7 +423,7 @@ impl Inner {
         match told {
             Ok(Some(report)) => ending(report),
             Ok(None) => Ending::OutOfMemory,
-            Err(_) if self.is_full() => Ending::OutOfMemory,
+            Err(_) if full => Ending::OutOfMemory,
             Err(_) => ending(ErrorReport {
                 name: "Error".to_owned(),
                 message: "the error can't be described".to_owned(),
@@ -461,6 +483,12 @@ impl Inner {
             .clone()
             .restore(ctx)?
             .set("columnShift", shift)?;
+        if body.contains('\0') {
+            return Err(rquickjs::Exception::throw_syntax(
+                ctx,
+                "Invalid or unexpected token",
+            ));
+        }
         let declared = Module::declare(ctx.clone(), "tool.mjs", format!("{prefix}{body}\n}}\n"))?;
         let (module, evaluated): (_, Promise<'js>) = declared.eval()?;
         if let Some(Err(error)) = evaluated.result::<Value>() {

@@ -90,7 +90,12 @@
   assert.deepStrictEqual = compared('deepStrictEqual', (a, b) => deepEqual(a, b, true));
   assert.notDeepStrictEqual = compared('notDeepStrictEqual', (a, b) => !deepEqual(a, b, true));
 
-  assert.fail = (message = 'Failed') => fail({ message, operator: 'fail', stackStartFn: assert.fail });
+  assert.fail = (message = undefined) => {
+    if (isError(message)) throw message;
+    const error = new AssertionError({ message: message ?? 'Failed', operator: 'fail', stackStartFn: assert.fail });
+    error.generatedMessage = message === undefined;
+    throw error;
+  };
   assert.ifError = (value) => {
     if (value === null || value === undefined) return;
     const message = `ifError got unwanted exception: ${isError(value) ? value.message || value.name : inspect(value)}`;

@@ -17,6 +17,9 @@
       // The package pads `=` and skips what is not base64 only now and then as Node.js does.
       if (encoding === 'base64' || encoding === 'base64url') return over(base64Bytes(value));
     }
+    if (value === null || (typeof value !== 'object' && typeof value !== 'string')) {
+      throw internal.invalidArgType('first argument', 'of type string or an instance of Buffer, ArrayBuffer, or Array or an Array-like Object', value);
+    }
     return from.call(this, value, encoding, length);
   };
   const over = (bytes) => Object.setPrototypeOf(bytes, Buffer.prototype);
@@ -30,6 +33,27 @@
     const clean = (end === -1 ? text : text.slice(0, end)).replace(/-/g, '+').replace(/_/g, '/').replace(/[^A-Za-z0-9+/]/g, '');
     const useful = clean.length % 4 === 1 ? clean.slice(0, -1) : clean;
     return Uint8Array.fromBase64(useful, { lastChunkHandling: 'loose' });
+  };
+
+  const nativeFill = Uint8Array.prototype.fill;
+  const fill = Buffer.prototype.fill;
+  Buffer.prototype.fill = function (value, start, end, encoding) {
+    if (typeof value !== 'number' || start !== undefined) return fill.call(this, value, start, end, encoding);
+    return nativeFill.call(this, value & 255);
+  };
+  const checkSize = (size) => {
+    if (typeof size !== 'number') throw internal.invalidArgType('size', 'of type number', size);
+    if (!(size >= 0 && size <= buffer.kMaxLength)) throw internal.outOfRange('size', `>= 0 && <= ${buffer.kMaxLength}`, size);
+  };
+  const alloc = Buffer.alloc;
+  Buffer.allocUnsafe = Buffer.allocUnsafeSlow = function (size) {
+    checkSize(size);
+    return alloc.call(this, size);
+  };
+  Buffer.alloc = function (size, value, encoding) {
+    checkSize(size);
+    if (typeof value !== 'number') return alloc.call(this, size, value, encoding);
+    return alloc.call(this, size).fill(value);
   };
 
   const toString = Buffer.prototype.toString;

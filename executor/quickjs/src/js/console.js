@@ -35,11 +35,7 @@
     const bar = (left, middle, right) => left + widths.map((wide) => '─'.repeat(wide)).join(middle) + right;
     const line = (cells) =>
       `│${cells
-        .map((held, at) => {
-          const room = widths[at] - width(held);
-          const before = Math.floor(room / 2);
-          return ' '.repeat(before) + held + ' '.repeat(room - before);
-        })
+        .map((held, at) => ` ${held}${' '.repeat(widths[at] - width(held) - 1)}`)
         .join('│')}│`;
     return [bar('┌', '┬', '┐'), line(head), bar('├', '┼', '┤'), ...rows.map(line), bar('└', '┴', '┘')].join('\n');
   };

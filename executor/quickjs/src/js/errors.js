@@ -29,13 +29,21 @@
     return '    at ' + name + ' (' + position(at) + ')';
   };
 
+  /** A native frame is ours when the one that called it is. */
   const frames = (stack) => {
     let kept = '';
+    let native = '';
     for (let from = 0; from < stack.length; ) {
       let to = indexOf(stack, '\n', from);
       if (to === -1) to = stack.length;
-      const own = frame(slice(stack, from, to));
-      if (own !== '') kept += '\n' + own;
+      const line = slice(stack, from, to);
+      const own = frame(line);
+      if (own === '') native = '';
+      else if (slice(line, -8) === '(native)') native += '\n' + own;
+      else {
+        kept += native + '\n' + own;
+        native = '';
+      }
       from = to + 1;
     }
     return kept;

@@ -212,7 +212,9 @@
     if (waiting > 0) return 0;
     if (referenced === 0) return -1;
     // The heap's head is live: `dueTimer` has just removed what was cleared.
-    return size > 0 ? heap[0].due - natives.monotonic() : -1;
+    if (size === 0) return -1;
+    const wait = heap[0].due - natives.monotonic();
+    return wait > 0 ? wait : 0;
   };
 
   /** Whether immediates that were set before now are still to run. */

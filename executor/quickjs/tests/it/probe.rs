@@ -39,7 +39,8 @@ fn probe() {
         max_result_bytes: 10_000,
     });
     println!("first call {:?}", t.elapsed());
-    let code = std::fs::read_to_string(std::env::var("PROBE").unwrap_or("/tmp/probe.js".into())).unwrap_or_else(|e| panic!("{e}"));
+    let code = std::fs::read_to_string(std::env::var("PROBE").unwrap_or("/tmp/probe.js".into()))
+        .unwrap_or_else(|e| panic!("{e}"));
     for code in code.split("\n---\n") {
         let t = std::time::Instant::now();
         println!(

@@ -1,0 +1,11 @@
+//! The realm driven directly, as the process that is forked for a call drives it.
+
+mod calls;
+mod endings;
+mod globals;
+mod hostile;
+mod kept;
+mod modules;
+mod node;
+mod rig;
+mod surface;
