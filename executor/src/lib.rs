@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod capacity;
+mod capture;
 pub mod cli;
 pub mod config;
 pub mod docker;
@@ -10,5 +11,8 @@ pub mod engine;
 pub mod fleet;
 pub mod grpc;
 pub mod identity;
+pub mod isolate;
+pub mod kept;
 pub mod metric_names;
 pub mod node;
+mod verdict;

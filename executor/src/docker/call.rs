@@ -12,14 +12,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::capture::{Capture, Stream};
 use super::container::{Container, Said, call_header};
 use super::frames::{Frame, FrameParser, Kind, Nonce};
-use super::kept::{KeptShelves, Resident};
-use super::outcome::{Ending, Limits, Verdict, judge};
+use super::outcome::{Ending, Limits, judge};
+use super::policy::SandboxShape;
 use super::pool::Pool;
+use crate::capture::{Capture, Stream};
 use crate::engine::PreparedJob;
+use crate::kept::{self, KeptShelves};
 use crate::metric_names;
+use crate::verdict::Verdict;
 
 /// For the end mark of stderr after the last frame: both were written before either was read.
 const STDERR_MARK: Duration = Duration::from_secs(1);
@@ -29,11 +31,14 @@ const FRAME_SLACK: usize = 128 * 1024;
 /// Why the engine can't be relied on; `None` when it can.
 pub type Availability = watch::Receiver<Option<String>>;
 
+pub type Key = kept::Key<SandboxShape>;
+pub type Resident = kept::Resident<SandboxShape, Container>;
+
 /// Where sandboxes come from and go to.
 #[derive(Clone)]
 pub struct Shelves {
     pub pool: Arc<Pool>,
-    pub kept: Arc<KeptShelves>,
+    pub kept: Arc<KeptShelves<SandboxShape, Container>>,
 }
 
 pub struct PreparedCall {
@@ -64,7 +69,7 @@ impl Seat {
     /// After the call.
     fn leave(&mut self, mut resident: Resident, reusable: bool) {
         resident.uses += 1;
-        resident.container.busy = !reusable;
+        resident.sandbox.busy = !reusable;
         if reusable && self.isolation == Isolation::Tool {
             self.shelves.kept.put_back(resident);
         }
@@ -75,7 +80,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         match self.resident.take() {
             Some(used) if used.uses > 0 => self.shelves.kept.put_back(used),
-            Some(unused) => self.shelves.pool.give_back(unused.container),
+            Some(unused) => self.shelves.pool.give_back(unused.sandbox),
             None => {}
         }
     }
@@ -99,7 +104,7 @@ impl PreparedJob for PreparedCall {
             unreachable!("a call is run once");
         };
         let mut conversation = Conversation::new(&self.job, progress);
-        resident.container.busy = true;
+        resident.sandbox.busy = true;
         let message = self.message(&conversation.nonce, resident.uses == 0, &args);
         let ending = tokio::select! {
             // The first two before the conversation: one that always has something to say would starve them.
@@ -107,7 +112,7 @@ impl PreparedJob for PreparedCall {
             () = cancel.cancelled() => Ending::Cancelled,
             () = sleep_until(began + self.limits.timeout) => Ending::Deadline,
             why = lost(&mut self.availability) => Ending::Lost(why),
-            ending = conversation.hold(&mut resident.container, &message) => ending,
+            ending = conversation.hold(&mut resident.sandbox, &message) => ending,
         };
         let verdict = judge(ending, &self.limits, &conversation.capture.stderr_tail());
         self.seat.leave(resident, verdict.reusable);
@@ -132,12 +137,13 @@ impl PreparedCall {
     fn finished(&self, verdict: Verdict, capture: Capture, began: Instant) -> Finished {
         let (stdout, stderr) = capture.finish();
         let duration = began.elapsed();
-        let placement = self.placement.as_str();
+        let (placement, runtime) = (self.placement.as_str(), self.job.runtime.as_str());
         metrics::counter!(
-            metric_names::JOBS_TOTAL, "outcome" => verdict.outcome.as_str(), "placement" => placement
+            metric_names::JOBS_TOTAL,
+            "outcome" => verdict.outcome.as_str(), "placement" => placement, "runtime" => runtime
         )
         .increment(1);
-        metrics::histogram!(metric_names::JOB_SECONDS, "placement" => placement)
+        metrics::histogram!(metric_names::JOB_SECONDS, "placement" => placement, "runtime" => runtime)
             .record(duration.as_secs_f64());
         Finished {
             outcome: verdict.outcome,

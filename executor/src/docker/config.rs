@@ -1,10 +1,11 @@
 //! What an operator may set about the sandboxes of one executor. The defaults are the contract's.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use dynamic_mcp_shared::limits::ByteSize;
 use dynamic_mcp_shared::policy::SandboxPolicy;
+
+pub use crate::kept::KeptConfig;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct DockerConfig {
@@ -36,15 +37,6 @@ pub struct DockerConfig {
 pub struct PoolConfig {
     pub floor: u32,
     pub ceiling: u32,
-}
-
-/// Containers that stay with their tool between calls (`isolation: tool`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptConfig {
-    /// Calls after which a container is replaced.
-    pub max_uses: u32,
-    /// How long one waits for its tool's next call.
-    pub idle: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -128,15 +120,6 @@ impl Default for PoolConfig {
         Self {
             floor: 4,
             ceiling: 16,
-        }
-    }
-}
-
-impl Default for KeptConfig {
-    fn default() -> Self {
-        Self {
-            max_uses: 1_000,
-            idle: Duration::from_secs(60),
         }
     }
 }

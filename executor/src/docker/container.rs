@@ -12,7 +12,6 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
-use super::capture;
 use super::client::{EngineClient, EngineError};
 use super::config::DockerConfig;
 use super::frames::{FrameParser, Kind, Nonce};
@@ -20,7 +19,9 @@ use super::janitor::{Doomed, Janitor};
 use super::labels::{self, labels};
 use super::outcome::Exit;
 use super::policy::{SandboxShape, container_config};
+use crate::capture;
 use crate::identity::Identity;
+use crate::kept::Keepable;
 use crate::metric_names;
 
 /// A sandbox never gets older than this, so that its `expires` label is a promise.
@@ -143,10 +144,6 @@ impl Container {
         &self.lease.name
     }
 
-    pub fn too_old(&self) -> bool {
-        self.born.elapsed() > MAX_AGE
-    }
-
     async fn shake_hands(&mut self) -> Result<(), String> {
         let nonce = Nonce::fresh();
         let hello = call_header(&nonce, None, 0, 0, false);
@@ -192,18 +189,6 @@ impl Container {
         }
     }
 
-    /// Throws away what was printed since the last call. Whether the container can take another one; never waits.
-    pub fn is_quiet(&mut self) -> bool {
-        for _ in 0..MAX_STRAY_CHUNKS {
-            match self.next().now_or_never() {
-                None => return true,
-                Some(Said::Closed) => return false,
-                Some(Said::Printed(..)) => {}
-            }
-        }
-        false
-    }
-
     /// How a container whose streams have ended has ended itself.
     pub async fn exit(&mut self) -> Result<Exit, EngineError> {
         self.client.wait(self.name(), EXIT).await?;
@@ -212,6 +197,23 @@ impl Container {
             code: state.exit_code.unwrap_or_default(),
             oom_killed: state.oom_killed.unwrap_or_default(),
         })
+    }
+}
+
+impl Keepable for Container {
+    fn too_old(&self) -> bool {
+        self.born.elapsed() > MAX_AGE
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        for _ in 0..MAX_STRAY_CHUNKS {
+            match self.next().now_or_never() {
+                None => return true,
+                Some(Said::Closed) => return false,
+                Some(Said::Printed(..)) => {}
+            }
+        }
+        false
     }
 }
 

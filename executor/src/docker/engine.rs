@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::call::{Availability, PreparedCall, Seat, Shelves};
+use super::call::{Availability, Key, PreparedCall, Resident, Seat, Shelves};
 use super::client::{EngineClient, EngineError};
 use super::config::DockerConfig;
 use super::container::Maker;
@@ -25,13 +25,13 @@ use super::dependencies::Dependencies;
 use super::health::{Health, PROBE_EVERY};
 use super::images::{self, Images};
 use super::janitor::Janitor;
-use super::kept::{KeptShelves, Key, Resident};
 use super::outcome::Limits;
 use super::policy::SandboxShape;
 use super::pool::Pool;
 use super::reaper::Reaper;
 use crate::engine::{Engine, EngineStatus, PreparedJob, ResolveError};
 use crate::identity::Identity;
+use crate::kept::KeptShelves;
 use crate::metric_names;
 
 const REAP_EVERY: Duration = Duration::from_secs(15);
@@ -99,7 +99,7 @@ impl DockerEngine {
         let room = 2 * slots + (config.pool.ceiling as usize) * (images_allowed + 1) + ROOM_TO_DIE;
         let shelves = Shelves {
             pool: Pool::new(maker, config.pool, clock, room, stop.child_token()),
-            kept: Arc::new(KeptShelves::new(config.kept, slots)),
+            kept: Arc::new(KeptShelves::new(config.kept, slots, Runtime::Node)),
         };
         let engine = Arc::new(Self {
             availability: health.availability(),
@@ -292,23 +292,6 @@ fn rejection(reason: RejectReason, message: String) -> Rejection {
     Rejection { reason, message }
 }
 
-fn key_of(job: &Job, shape: &SandboxShape) -> Result<Option<Arc<Key>>, Rejection> {
-    match (job.isolation, &job.content_hash) {
-        (Isolation::Call, _) => Ok(None),
-        (Isolation::Tool, Some(content)) => Ok(Some(Arc::new(Key {
-            tenant: job.tenant.clone(),
-            tool: job.tool.clone(),
-            content: content.clone(),
-            revision: job.revision,
-            shape: shape.clone(),
-        }))),
-        (Isolation::Tool, None) => Err(rejection(
-            RejectReason::Unsupported,
-            "isolation \"tool\" needs the content hash of a stored tool".to_owned(),
-        )),
-    }
-}
-
 #[async_trait]
 impl Engine for DockerEngine {
     #[tracing::instrument(skip_all, fields(job.id = %job.id, tenant = %job.tenant, image = %job.image))]
@@ -319,11 +302,14 @@ impl Engine for DockerEngine {
             image: job.image.clone(),
             dependencies: self.install(&job).await?,
         };
-        let key = key_of(&job, &shape)?;
+        let key = Key::of(&job, &shape)?;
         let (seat, placement) = self.seat(shape, key).await?;
         let prepare = began.elapsed();
-        metrics::histogram!(metric_names::PREPARE_SECONDS, "placement" => placement.as_str())
-            .record(prepare.as_secs_f64());
+        let runtime = Runtime::Node.as_str();
+        metrics::histogram!(
+            metric_names::PREPARE_SECONDS, "placement" => placement.as_str(), "runtime" => runtime
+        )
+        .record(prepare.as_secs_f64());
         Ok(Box::new(PreparedCall {
             limits: Limits {
                 timeout: job.timeout.duration(),

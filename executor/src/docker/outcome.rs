@@ -10,18 +10,16 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use dynamic_mcp_shared::job::ToolError;
 use dynamic_mcp_shared::limits::ByteSize;
 use dynamic_mcp_shared::outcome::Outcome;
 use serde::Deserialize;
 
 use super::frames::{Frame, Kind};
+use crate::verdict::{self, Verdict, failed};
 
 /// The runner's own exit code for a channel that the code has closed.
 const CHANNEL_CLOSED: i64 = 77;
-/// Of a result: most readers of JSON stop at 128, and the answer to the client has levels around it.
-const MAX_NESTING: usize = 100;
 const SIGNALLED: i64 = 128;
 const SIGKILL: i64 = 9;
 
@@ -51,15 +49,6 @@ pub struct Limits {
     pub max_output_bytes: u64,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub struct Verdict {
-    pub outcome: Outcome,
-    pub result: Option<Bytes>,
-    pub error: Option<ToolError>,
-    /// Whether the process is as it was before the call.
-    pub reusable: bool,
-}
-
 /// What the runner tells of an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -79,83 +68,26 @@ pub fn judge(ending: Ending, limits: &Limits, stderr_tail: &[u8]) -> Verdict {
     match ending {
         Ending::Frame(frame) => judge_frame(frame, limits),
         Ending::Exited(exit) => judge_exit(exit, limits, stderr_tail),
-        Ending::Lost(why) => failed(Outcome::Interrupted, "Interrupted", why),
-        Ending::Cancelled => failed(Outcome::Cancelled, "Cancelled", "the call was cancelled"),
-        Ending::Deadline => failed(
-            Outcome::TimedOut,
-            "TimedOut",
-            format!("the call took longer than {} ms", limits.timeout.as_millis()),
-        ),
+        Ending::Lost(why) => verdict::interrupted(why),
+        Ending::Cancelled => verdict::cancelled(),
+        Ending::Deadline => verdict::timed_out(limits.timeout),
     }
 }
 
 fn judge_frame(frame: Frame, limits: &Limits) -> Verdict {
     let Some(payload) = frame.payload else {
-        return too_large(limits);
+        return verdict::result_too_large(limits.max_output_bytes);
     };
     let told = || serde_json::from_slice::<Told>(&payload).unwrap_or_default();
     match frame.kind {
-        Kind::Result => judge_result(payload, limits),
+        Kind::Result => verdict::of_result(payload, limits.max_output_bytes),
         Kind::Threw => threw(told(), true, limits),
         Kind::Uncaught => threw(told(), false, limits),
-        Kind::InvalidOutput => Verdict {
-            reusable: true,
-            ..failed(Outcome::InvalidOutput, "InvalidOutput", told().message)
-        },
+        Kind::InvalidOutput => verdict::invalid_output(told().message),
         Kind::Exited => exited_with(told().exit_code),
-        Kind::NothingLeft => failed(
-            Outcome::Threw,
-            "NeverSettled",
-            "the promise that run returned never settles: nothing is left to wait for",
-        ),
-        Kind::Ready | Kind::Progress | Kind::StderrEnd => failed(
-            Outcome::Interrupted,
-            "Interrupted",
-            "the sandbox broke its protocol",
-        ),
+        Kind::NothingLeft => verdict::never_settled(),
+        Kind::Ready | Kind::Progress | Kind::StderrEnd => verdict::broke_protocol(),
     }
-}
-
-/// The runner writes JSON; code that forges a frame of its own call may write anything.
-fn judge_result(payload: Bytes, limits: &Limits) -> Verdict {
-    if payload.len() as u64 > limits.max_output_bytes {
-        return too_large(limits);
-    }
-    if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_err() {
-        return failed(Outcome::InvalidOutput, "InvalidOutput", "the result is not JSON");
-    }
-    let nesting = nesting(&payload);
-    if nesting > MAX_NESTING {
-        let message =
-            format!("the result is nested {nesting} levels deep; at most {MAX_NESTING} are allowed");
-        return failed(Outcome::InvalidOutput, "InvalidOutput", message);
-    }
-    Verdict {
-        outcome: Outcome::Ok,
-        result: Some(payload),
-        error: None,
-        reusable: true,
-    }
-}
-
-/// How many arrays and objects of valid JSON are open at once.
-fn nesting(json: &[u8]) -> usize {
-    let (mut open, mut deepest) = (0_usize, 0);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                open += 1;
-                deepest = deepest.max(open);
-            }
-            b']' | b'}' if !in_string => open = open.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 fn threw(told: Told, reusable: bool, limits: &Limits) -> Verdict {
@@ -192,11 +124,7 @@ fn threw(told: Told, reusable: bool, limits: &Limits) -> Verdict {
 fn judge_exit(exit: Exit, limits: &Limits, stderr_tail: &[u8]) -> Verdict {
     let heap_exhausted = exit.code > SIGNALLED && contains(stderr_tail, b"heap out of memory");
     if exit.oom_killed || heap_exhausted {
-        return failed(
-            Outcome::OutOfMemory,
-            "OutOfMemory",
-            format!("the code needed more than its memory limit of {}", limits.memory),
-        );
+        return verdict::out_of_memory(limits.memory);
     }
     match exit.code {
         CHANNEL_CLOSED => failed(
@@ -204,16 +132,8 @@ fn judge_exit(exit: Exit, limits: &Limits, stderr_tail: &[u8]) -> Verdict {
             "ChannelClosed",
             "the code closed its output channel",
         ),
-        code if code == SIGNALLED + SIGKILL => failed(
-            Outcome::Interrupted,
-            "Interrupted",
-            "the sandbox was killed, by its code or from outside",
-        ),
-        code if code > SIGNALLED => failed(
-            Outcome::Threw,
-            "ProcessEnded",
-            format!("the code's process was ended by signal {}", code - SIGNALLED),
-        ),
+        code if code == SIGNALLED + SIGKILL => verdict::killed(),
+        code if code > SIGNALLED => verdict::ended_by_signal(code - SIGNALLED),
         code => exited_with(code),
     }
 }
@@ -224,26 +144,6 @@ fn exited_with(code: i64) -> Verdict {
         "ProcessEnded",
         format!("the code ended its process with exit code {code}"),
     )
-}
-
-fn too_large(limits: &Limits) -> Verdict {
-    failed(
-        Outcome::InvalidOutput,
-        "InvalidOutput",
-        format!(
-            "the result is more than the {} bytes that are allowed (MCP_SANDBOX_MAX_OUTPUT_BYTES)",
-            limits.max_output_bytes
-        ),
-    )
-}
-
-fn failed(outcome: Outcome, name: &str, message: impl Into<String>) -> Verdict {
-    Verdict {
-        outcome,
-        result: None,
-        error: Some(ToolError::new(name, message)),
-        reusable: false,
-    }
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
@@ -288,29 +188,6 @@ mod tests {
         assert_eq!(verdict.outcome, Outcome::Ok);
         assert_eq!(verdict.result.as_deref(), Some(&b"[1]"[..]));
         assert!(verdict.reusable);
-    }
-
-    #[test]
-    fn a_result_is_refused_for_its_depth_only_when_it_is_deep() {
-        assert_eq!(nesting(br#"{"a[[[":[1,"\"]]}",{}],"b":[]}"#), 3);
-        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        let limits = Limits {
-            max_output_bytes: 1_000,
-            ..LIMITS
-        };
-        let judged = |levels| {
-            let payload = Some(Bytes::from(deep(levels)));
-            let frame = Frame {
-                kind: Kind::Result,
-                stderr_marked: false,
-                payload,
-            };
-            judge(Ending::Frame(frame), &limits, b"")
-        };
-        assert_eq!(judged(MAX_NESTING).outcome, Outcome::Ok);
-        let refused = judged(MAX_NESTING + 1);
-        assert_eq!(refused.outcome, Outcome::InvalidOutput);
-        assert!(refused.error.unwrap().message.contains("101 levels"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 use super::config::PoolConfig;
 use super::container::{Container, Maker};
 use super::policy::SandboxShape;
+use crate::kept::Keepable as _;
 use crate::metric_names;
 
 /// Makers at once when calls wait: where the Engine's throughput stops growing.
