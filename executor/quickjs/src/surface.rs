@@ -22,6 +22,7 @@ pub const MODULES: &[&str] = &[
 
 /// The names of all globals.
 pub const GLOBALS: &[&str] = &[
+    "AbortController",
     "AbortSignal",
     "AggregateError",
     "Array",
