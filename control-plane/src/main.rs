@@ -9,6 +9,8 @@ use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::telemetry::Telemetry;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "embedded-executor")]
+    dynamic_mcp_executor::isolate::enter();
     // Before there is a second thread: it changes the environment.
     let dotenv = load_dotenv();
     let cli = Cli::read().unwrap_or_else(|error| error.exit());

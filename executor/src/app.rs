@@ -1,21 +1,19 @@
 //! The composition root: every part is built here, and nowhere else.
 
 mod embedded;
+mod engines;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::policy::SandboxPolicy;
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 
-use crate::cli::{EngineArgs, ExecutionEngine};
+use crate::cli::EngineArgs;
 use crate::config::{self, Config};
-use crate::docker::DockerEngine;
-use crate::engine::Engine;
 use crate::fleet::FleetClient;
 use crate::grpc::Deadlines;
 use crate::identity::Identity;
@@ -52,7 +50,7 @@ impl App {
         config: &Config,
         lifecycle: &Lifecycle,
     ) -> anyhow::Result<Self> {
-        let node = Arc::new(build_node(&config.engine, &config.policy, lifecycle)?);
+        let node = Arc::new(build_node(&config.engine, &config.policy, lifecycle).await?);
         Self::serve(node, listener, config, lifecycle)
     }
 
@@ -114,14 +112,13 @@ impl App {
     }
 }
 
-fn build_node(args: &EngineArgs, policy: &SandboxPolicy, lifecycle: &Lifecycle) -> anyhow::Result<Node> {
-    let docker = config::docker_config(args, policy)?;
+async fn build_node(
+    args: &EngineArgs,
+    policy: &SandboxPolicy,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Node> {
+    config::check_engine(args)?;
     let identity = Arc::new(Identity::claim(&config::state_dir(args))?);
-    let engine: Arc<dyn Engine> = match args.engine {
-        ExecutionEngine::Auto | ExecutionEngine::Docker => {
-            DockerEngine::connect(docker, Arc::clone(&identity), Arc::new(SystemClock), lifecycle)
-                .context("DOCKER_HOST")?
-        }
-    };
-    Ok(Node::new(identity, engine, args.slots, policy.clone()))
+    let engines = engines::engines(args, policy, &identity, lifecycle).await?;
+    Ok(Node::new(identity, Arc::new(engines), args.slots, policy.clone()))
 }

@@ -11,7 +11,9 @@ use dynamic_mcp_shared::telemetry::TelemetryConfig;
 use secrecy::SecretString;
 
 use crate::cli::{Cli, EngineArgs, NodeArgs, TelemetryArgs};
-use crate::docker::config::{DockerConfig, KeptConfig, PoolConfig};
+use crate::docker::config::{DockerConfig, PoolConfig};
+use crate::isolate::IsolateConfig;
+use crate::kept::KeptConfig;
 
 /// The configuration of an executor that is a process of its own. Its `Debug` form holds no secret.
 #[derive(Debug, Clone)]
@@ -143,15 +145,31 @@ pub fn docker_config(args: &EngineArgs, policy: &SandboxPolicy) -> Result<Docker
             floor: args.pool_min,
             ceiling: args.pool_max,
         },
-        kept: KeptConfig {
-            max_uses: args.kept_max_uses,
-            idle: Duration::from_secs(args.kept_idle_seconds.into()),
-        },
+        kept: kept_config(args),
     };
     config
         .check()
         .map_err(|error| fault("MCP_EXECUTION_ENGINE", error.to_string()))?;
     Ok(config)
+}
+
+/// The isolate engine's own configuration.
+pub fn isolate_config(args: &EngineArgs, policy: &SandboxPolicy) -> IsolateConfig {
+    IsolateConfig {
+        memory: args.memory_limit,
+        slots: args.slots,
+        minimum: args.isolate_minimum,
+        kept: kept_config(args),
+        policy: policy.clone(),
+        ..IsolateConfig::default()
+    }
+}
+
+fn kept_config(args: &EngineArgs) -> KeptConfig {
+    KeptConfig {
+        max_uses: args.kept_max_uses,
+        idle: Duration::from_secs(args.kept_idle_seconds.into()),
+    }
 }
 
 /// Where the executor's identity lives when nothing is said: the user's state directory, or the machine's for a

@@ -7,7 +7,6 @@
 //! ```
 
 mod call;
-mod capture;
 pub mod client;
 pub mod config;
 mod container;
@@ -17,7 +16,6 @@ mod frames;
 mod health;
 mod images;
 mod janitor;
-mod kept;
 pub mod labels;
 mod outcome;
 mod policy;

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod several;
 
 use async_trait::async_trait;
 use bytes::Bytes;

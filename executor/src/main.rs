@@ -11,6 +11,7 @@ use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::telemetry::Telemetry;
 
 fn main() -> ExitCode {
+    dynamic_mcp_executor::isolate::enter();
     // Before there is a second thread: it changes the environment.
     let _absent = dotenvy::dotenv();
     let cli = Cli::parse();

@@ -6,19 +6,23 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use dynamic_mcp_shared::limits::ByteSize;
 
+use crate::isolate::Tier;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum ExecutionEngine {
-    /// The best engine that this machine has; today that is Docker
+    /// Every engine that this machine has
     #[default]
     Auto,
-    /// Hardened containers of a Docker Engine
+    /// Hardened containers of a Docker Engine, for runtime "node"
     Docker,
+    /// A locked-down process for each call, for runtime "isolate"; needs no Docker
+    Isolate,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Execution engine")]
 pub struct EngineArgs {
-    /// What runs the code
+    /// What this executor runs code with
     #[arg(
         id = "execution_engine",
         long = "execution-engine",
@@ -27,6 +31,16 @@ pub struct EngineArgs {
         default_value = "auto"
     )]
     pub engine: ExecutionEngine,
+
+    /// The least that must hold isolates in here: seccomp, landlock (and seccomp), namespaces (and seccomp), full (all)
+    #[arg(
+        id = "isolate_minimum",
+        long = "isolate-minimum",
+        env = "MCP_ISOLATE_MINIMUM",
+        value_name = "TIER",
+        default_value = "seccomp"
+    )]
+    pub isolate_minimum: Tier,
 
     /// Memory of one sandbox, swap included, in bytes or with a suffix k, m or g
     #[arg(

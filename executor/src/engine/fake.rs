@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dynamic_mcp_shared::ids::TenantId;
+use dynamic_mcp_shared::ids::{JobId, TenantId};
 use dynamic_mcp_shared::job::{
-    CapturedOutput, Dependency, Finished, Job, Placement, Progress, Rejection, Runtime, RuntimeStatus,
-    ToolError, Usage,
+    CapturedOutput, Dependency, Finished, Isolation, Job, Placement, Progress, Rejection, Runtime,
+    RuntimeStatus, ToolError, Usage,
 };
+use dynamic_mcp_shared::limits::TimeoutMs;
 use dynamic_mcp_shared::outcome::Outcome;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
@@ -66,6 +67,23 @@ impl std::ops::Deref for FakeEngine {
 
     fn deref(&self) -> &Script {
         &self.0
+    }
+}
+
+pub(crate) fn job() -> Job {
+    Job {
+        id: JobId::generate(),
+        tenant: Default::default(),
+        tool: None,
+        runtime: Runtime::Node,
+        image: "node:lts-slim".to_owned(),
+        isolation: Isolation::Call,
+        content_hash: None,
+        revision: 0,
+        code: "return 1".into(),
+        dependency_lock: None,
+        timeout: TimeoutMs::DEFAULT,
+        max_output_bytes: 1_000,
     }
 }
 

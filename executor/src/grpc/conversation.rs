@@ -16,7 +16,7 @@ use std::time::Duration;
 use dynamic_mcp_proto::v1;
 use dynamic_mcp_proto::v1::execute_event::Message as Event;
 use dynamic_mcp_proto::v1::execute_request::Message as Said;
-use dynamic_mcp_shared::job::{Finished, Job, Progress, RejectReason, Rejection, ToolError};
+use dynamic_mcp_shared::job::{Finished, Job, Progress, RejectReason, Rejection, Runtime, ToolError};
 use dynamic_mcp_shared::outcome::Outcome;
 use dynamic_mcp_shared::wire::execute_event;
 use tokio::sync::mpsc;
@@ -255,8 +255,11 @@ async fn listen(requests: &mut Streaming<v1::ExecuteRequest>, events: &Events) -
 /// The control plane has checked the same; this node does not take its word for it.
 fn check_policy(service: &ExecutorService, job: &Job) -> Result<(), End> {
     let policy = &service.policy;
-    policy
-        .check_image(&job.image)
+    let image = match job.runtime {
+        Runtime::Node => policy.check_image(&job.image),
+        Runtime::Isolate => Ok(()),
+    };
+    image
         .and_then(|()| policy.check_timeout(job.timeout))
         .map_err(|error| rejected(RejectReason::Unsupported, error.to_string()))?;
     if job.max_output_bytes > policy.max_output_bytes {

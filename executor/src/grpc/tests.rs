@@ -8,8 +8,7 @@ use dynamic_mcp_proto::v1;
 use dynamic_mcp_proto::v1::execute_event::Message as Event;
 use dynamic_mcp_proto::v1::execute_request::Message as Say;
 use dynamic_mcp_proto::v1::executor_client::ExecutorClient;
-use dynamic_mcp_shared::ids::JobId;
-use dynamic_mcp_shared::job::{Isolation, Job, Progress, Runtime};
+use dynamic_mcp_shared::job::{Job, Progress};
 use dynamic_mcp_shared::join_token::{AttachToken, JoinToken};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::TimeoutMs;
@@ -23,7 +22,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Streaming};
 
 use super::Deadlines;
-use crate::engine::fake::FakeEngine;
+use crate::engine::fake::{FakeEngine, job};
 use crate::identity::Identity;
 use crate::node::Node;
 
@@ -132,23 +131,6 @@ impl Call {
 
     async fn assert_ended(mut self) {
         assert!(self.events.message().await.unwrap().is_none());
-    }
-}
-
-fn job() -> Job {
-    Job {
-        id: JobId::generate(),
-        tenant: Default::default(),
-        tool: None,
-        runtime: Runtime::Node,
-        image: "node:lts-slim".to_owned(),
-        isolation: Isolation::Call,
-        content_hash: None,
-        revision: 0,
-        code: "return 1".into(),
-        dependency_lock: None,
-        timeout: TimeoutMs::DEFAULT,
-        max_output_bytes: 1_000,
     }
 }
 
