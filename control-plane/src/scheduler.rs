@@ -4,6 +4,7 @@
 pub mod client;
 pub mod fleet;
 pub mod placement;
+mod refusal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,9 @@ use tracing::Instrument as _;
 
 use self::client::{Attempt, ResolveError};
 use self::fleet::{Fleet, Reservation};
-use self::placement::NoPlace;
+use self::placement::{Need, NoPlace};
+use self::refusal::PlacementRefusal;
+pub use self::refusal::lacking;
 use crate::metric_names::Stage;
 
 /// How often a waiting job looks again: an executor in this process is asked for its state, and says nothing by itself.
@@ -98,7 +101,7 @@ impl Scheduler {
             let node = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Scheduled::Cancelled,
-                node = self.place(&job.image, &tried, give_up_at).instrument(tracing::info_span!("place")) => node,
+                node = self.place(Need::of(&job), &tried, give_up_at).instrument(tracing::info_span!("place")) => node,
             };
             let node = match (node, last_refusal.take()) {
                 (Ok(node), _) => node,
@@ -153,7 +156,7 @@ impl Scheduler {
         dependencies: &[Dependency],
     ) -> Result<Bytes, ResolveError> {
         let node = self
-            .place(image, &[], Instant::now() + self.config.max_wait)
+            .place(Need::Node { image }, &[], Instant::now() + self.config.max_wait)
             .await
             .map_err(|refusal| ResolveError::Unavailable(refusal.message()))?;
         client::resolve_dependencies(&node, tenant, image, dependencies, self.config.install_deadline).await
@@ -163,7 +166,7 @@ impl Scheduler {
     /// at once.
     async fn place(
         &self,
-        image: &str,
+        need: Need<'_>,
         tried: &[ExecutorId],
         give_up_at: Instant,
     ) -> Result<Reservation, PlacementRefusal> {
@@ -171,7 +174,7 @@ impl Scheduler {
             let changed = self.fleet.changed();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let why = match self.fleet.reserve(image, tried) {
+            let why = match self.fleet.reserve(need, tried) {
                 Ok(reservation) => return Ok(reservation),
                 Err(why) => why,
             };
@@ -179,14 +182,10 @@ impl Scheduler {
                 NoPlace::Full | NoPlace::NotReady => true,
                 // Where all that are left were tried, waiting for a newcomer helps nobody.
                 NoPlace::NoNodes => tried.is_empty(),
-                NoPlace::NoImage => false,
+                NoPlace::NoRuntime | NoPlace::NoImage => false,
             };
             if !waiting_helps || Instant::now() >= give_up_at {
-                return Err(PlacementRefusal {
-                    why,
-                    image: image.to_owned(),
-                    reasons: self.fleet.reasons(),
-                });
+                return Err(PlacementRefusal::new(why, need, &self.fleet));
             }
             let look_again_at = give_up_at.min(Instant::now() + LOOK_AGAIN);
             let _unchanged = tokio::time::timeout_at(look_again_at, changed).await;
@@ -197,42 +196,6 @@ impl Scheduler {
         match job.dependency_lock {
             Some(_) => self.config.install_deadline,
             None => self.config.prepare_deadline,
-        }
-    }
-}
-
-struct PlacementRefusal {
-    why: NoPlace,
-    image: String,
-    /// Why nodes that are there don't take work.
-    reasons: Vec<String>,
-}
-
-impl PlacementRefusal {
-    fn message(&self) -> String {
-        let reasons = if self.reasons.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", self.reasons.join("; "))
-        };
-        match self.why {
-            NoPlace::NoNodes => "no executor has joined; start one, or wait until it is up".to_owned(),
-            NoPlace::NotReady => format!("no executor is ready{reasons}"),
-            NoPlace::Full => "every executor is full; try again shortly".to_owned(),
-            NoPlace::NoImage => format!("no executor has the image {:?}{reasons}", self.image),
-        }
-    }
-}
-
-impl From<PlacementRefusal> for Scheduled {
-    fn from(refusal: PlacementRefusal) -> Self {
-        let kind = match refusal.why {
-            NoPlace::NoNodes | NoPlace::NotReady | NoPlace::Full => NeverStarted::NoCapacity,
-            NoPlace::NoImage => NeverStarted::Unsatisfiable,
-        };
-        Scheduled::NeverStarted {
-            kind,
-            message: refusal.message(),
         }
     }
 }

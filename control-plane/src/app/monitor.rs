@@ -10,7 +10,7 @@ use dynamic_mcp_shared::readiness::Readiness;
 use crate::metric_names;
 use crate::registry::Registry;
 use crate::registry::cache::ToolCache;
-use crate::scheduler::fleet::Fleet;
+use crate::scheduler::fleet::{Fleet, FleetHealth};
 
 const FLEET_INTERVAL: Duration = Duration::from_millis(250);
 const REGISTRY_INTERVAL: Duration = Duration::from_secs(2);
@@ -38,24 +38,35 @@ pub(super) fn start(
 
 async fn watch_fleet(fleet: &Fleet, readiness: &Readiness) {
     loop {
-        let (takes_work, joined) = fleet.census();
-        metrics::gauge!(metric_names::EXECUTORS).set(f64::from(u32::try_from(joined).unwrap_or(u32::MAX)));
-        if takes_work > 0 {
-            if readiness.restore("executors") {
-                tracing::info!(executors = takes_work, "executors take work");
+        let health = fleet.health();
+        let joined = u32::try_from(health.joined).unwrap_or(u32::MAX);
+        metrics::gauge!(metric_names::EXECUTORS).set(f64::from(joined));
+        match degraded(&health) {
+            None => {
+                if readiness.restore("executors") {
+                    tracing::info!(executors = health.takes_work, "executors take work");
+                }
             }
-        } else {
-            let reasons = fleet.reasons();
-            let why = if reasons.is_empty() {
-                "none has joined".to_owned()
-            } else {
-                reasons.join("; ")
-            };
-            if readiness.degrade("executors", &why) {
-                tracing::warn!(reason = why, "no executor takes work");
+            Some(why) => {
+                if readiness.degrade("executors", &why) {
+                    tracing::warn!(
+                        executors = health.takes_work,
+                        reason = why,
+                        "executors take no work, or not all"
+                    );
+                }
             }
         }
         tokio::time::sleep(FLEET_INTERVAL).await;
+    }
+}
+
+/// A runtime that no node offers is not lacking: an executor that was told to have it would not have started.
+fn degraded(health: &FleetHealth) -> Option<String> {
+    match (health.joined, health.takes_work) {
+        (0, _) => Some("none has joined".to_owned()),
+        (_, taking) if taking == 0 || !health.down.is_empty() => Some(health.troubles.join("; ")),
+        _ => None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The executors that have joined this replica, what they said of themselves last, and what this replica has placed on
 //! them since.
 
+mod health;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,8 @@ use tokio::time::Instant;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
-use super::placement::{self, Candidate, NoPlace};
+pub use self::health::{FleetHealth, NodeRuntimes};
+use super::placement::{self, Candidate, Need, NoPlace, Offer};
 
 /// The way to an executor, with the join token on it.
 pub type ExecutorChannel = InterceptedService<Channel, AttachToken>;
@@ -108,18 +111,18 @@ impl Fleet {
         })
     }
 
-    /// A slot on the best node for the image that is not among the tried ones.
+    /// A slot on the best node for the job that is not among the tried ones.
     ///
     /// # Errors
     /// Says what is lacking.
-    pub fn reserve(self: &Arc<Self>, image: &str, tried: &[ExecutorId]) -> Result<Reservation, NoPlace> {
+    pub fn reserve(self: &Arc<Self>, need: Need<'_>, tried: &[ExecutorId]) -> Result<Reservation, NoPlace> {
         // Held over the whole choice, so that two jobs can't both take the last slot.
         let nodes = self.nodes.lock();
         let open: Vec<_> = nodes
             .values()
             .filter(|node| !tried.contains(&node.info.id))
             .collect();
-        let candidates: Vec<_> = open.iter().map(|node| node.candidate(image)).collect();
+        let candidates: Vec<_> = open.iter().map(|node| node.candidate(need)).collect();
         let index = placement::choose(&candidates, &mut rand::rng())?;
         let node = open[index].clone();
         node.state.lock().mine += 1;
@@ -132,21 +135,6 @@ impl Fleet {
     /// Completes when a node joined, left, said something new or got a slot free.
     pub fn changed(&self) -> Notified<'_> {
         self.changed.notified()
-    }
-
-    /// Why nodes don't take work, or an image is missing on them, in words for a person.
-    pub fn reasons(&self) -> Vec<String> {
-        let nodes = self.nodes.lock();
-        nodes.values().filter_map(|node| node.trouble()).collect()
-    }
-
-    /// How many nodes take work now, of how many that have joined.
-    pub fn census(&self) -> (usize, usize) {
-        let nodes = self.nodes.lock();
-        (
-            nodes.values().filter(|node| node.trouble().is_none()).count(),
-            nodes.len(),
-        )
     }
 }
 
@@ -162,13 +150,22 @@ impl Node {
         matches!(state.source, StatusSource::Reported(_)) && state.heard_at.elapsed() > STALE_AFTER
     }
 
-    fn candidate(&self, image: &str) -> Candidate {
+    fn candidate(&self, need: Need<'_>) -> Candidate {
         let state = self.state.lock();
         let status = Self::status(&state);
-        let image = status
-            .images
-            .iter()
-            .find(|known| known.name == image && known.present);
+        let (has_image, warm) = match need {
+            Need::Isolate => (true, 0),
+            Need::Node { image } => status
+                .images
+                .iter()
+                .find(|known| known.name == image && known.present)
+                .map_or((false, 0), |known| (true, known.warm)),
+        };
+        let runtime = match status.runtime(need.runtime()) {
+            None => Offer::Lacking,
+            Some(offered) if offered.is_available() => Offer::Ready,
+            Some(_) => Offer::Down,
+        };
         let used = match state.source {
             // It counts the jobs of every replica; those of ours that began or ended since are known better here.
             StatusSource::Reported(_) => status.running.saturating_sub(state.mine_when_heard) + state.mine,
@@ -177,36 +174,11 @@ impl Node {
         Candidate {
             slots: status.slots,
             used,
-            takes_work: status.is_ready() && !status.draining && !Self::is_stale(&state),
-            has_image: image.is_some(),
-            warm: image.map_or(0, |image| image.warm),
+            takes_work: !status.draining && !Self::is_stale(&state),
+            runtime,
+            has_image,
+            warm,
         }
-    }
-
-    fn trouble(&self) -> Option<String> {
-        let state = self.state.lock();
-        let status = Self::status(&state);
-        let id = &self.info.id;
-        if Self::is_stale(&state) {
-            return Some(format!(
-                "{id} has not been heard of for {} s",
-                state.heard_at.elapsed().as_secs()
-            ));
-        }
-        if status.draining {
-            return Some(format!("{id} is draining"));
-        }
-        if !status.is_ready() {
-            let troubles: Vec<_> = status.troubles().collect();
-            return Some(format!("{id}: {}", troubles.join("; ")));
-        }
-        let missing: Vec<_> = status
-            .images
-            .iter()
-            .filter(|image| !image.present)
-            .map(|image| image.name.as_str())
-            .collect();
-        (!missing.is_empty()).then(|| format!("{id} does not have {}", missing.join(", ")))
     }
 }
 
@@ -277,6 +249,7 @@ mod tests {
     use super::*;
 
     const IMAGE: &str = "node:lts-slim";
+    const NODE: Need<'static> = Need::Node { image: IMAGE };
 
     fn status(slots: u32, running: u32) -> NodeStatus {
         let images = vec![ImageStatus {
@@ -297,7 +270,7 @@ mod tests {
         }
     }
 
-    fn join(
+    pub(super) fn join(
         fleet: &Arc<Fleet>,
         id: &ExecutorId,
         epoch: u64,
@@ -318,28 +291,28 @@ mod tests {
         let fleet = Arc::new(Fleet::default());
         let member = join(&fleet, &ExecutorId::generate(), 1, status(1, 0)).unwrap();
         tokio::time::advance(STALE_AFTER + Duration::from_millis(1)).await;
-        assert_eq!(fleet.reserve(IMAGE, &[]).err(), Some(NoPlace::NotReady));
+        assert_eq!(fleet.reserve(NODE, &[]).err(), Some(NoPlace::NotReady));
         member.heard(status(1, 0));
-        assert!(fleet.reserve(IMAGE, &[]).is_ok());
+        assert!(fleet.reserve(NODE, &[]).is_ok());
     }
 
     #[tokio::test]
     async fn a_reserved_slot_is_free_again_when_the_reservation_is_dropped() {
         let fleet = Arc::new(Fleet::default());
         let _member = join(&fleet, &ExecutorId::generate(), 1, status(1, 0)).unwrap();
-        let reservation = fleet.reserve(IMAGE, &[]).unwrap();
-        assert_eq!(fleet.reserve(IMAGE, &[]).err(), Some(NoPlace::Full));
+        let reservation = fleet.reserve(NODE, &[]).unwrap();
+        assert_eq!(fleet.reserve(NODE, &[]).err(), Some(NoPlace::Full));
         drop(reservation);
-        assert!(fleet.reserve(IMAGE, &[]).is_ok());
+        assert!(fleet.reserve(NODE, &[]).is_ok());
     }
 
     #[tokio::test]
     async fn a_job_counted_by_a_heartbeat_is_not_counted_twice() {
         let fleet = Arc::new(Fleet::default());
         let member = join(&fleet, &ExecutorId::generate(), 1, status(2, 0)).unwrap();
-        let _mine = fleet.reserve(IMAGE, &[]).unwrap();
+        let _mine = fleet.reserve(NODE, &[]).unwrap();
         member.heard(status(2, 1));
-        assert!(fleet.reserve(IMAGE, &[]).is_ok());
+        assert!(fleet.reserve(NODE, &[]).is_ok());
     }
 
     #[tokio::test]
@@ -351,8 +324,8 @@ mod tests {
         assert!(join(&fleet, &id, 1, status(1, 0)).is_err());
         drop(old);
         assert_eq!(
-            fleet.census(),
-            (1, 1),
+            fleet.health().joined,
+            1,
             "the successor stays when its predecessor's stream ends"
         );
     }

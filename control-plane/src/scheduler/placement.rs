@@ -1,16 +1,51 @@
 //! Where a job goes: a pure function of what is known of the nodes.
 
+use dynamic_mcp_shared::job::{Job, Runtime};
 use rand::Rng;
 use rand::seq::index::sample;
 
-/// A node as placement sees it.
+/// What a job needs of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need<'a> {
+    Node { image: &'a str },
+    Isolate,
+}
+
+impl<'a> Need<'a> {
+    pub fn of(job: &'a Job) -> Self {
+        match job.runtime {
+            Runtime::Node => Need::Node { image: &job.image },
+            Runtime::Isolate => Need::Isolate,
+        }
+    }
+
+    pub const fn runtime(self) -> Runtime {
+        match self {
+            Need::Node { .. } => Runtime::Node,
+            Need::Isolate => Runtime::Isolate,
+        }
+    }
+}
+
+/// Whether a node has the runtime that a job needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    Lacking,
+    /// It can't run jobs now, and may again.
+    Down,
+    Ready,
+}
+
+/// A node as placement sees it, with one job's need in mind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     pub slots: u32,
     /// Jobs it runs or is about to run, this replica's reservations included.
     pub used: u32,
-    /// Fresh, not draining and with an engine that answers.
+    /// Fresh and not draining.
     pub takes_work: bool,
+    pub runtime: Offer,
+    /// Also where the runtime knows no images.
     pub has_image: bool,
     /// Sandboxes of the image that wait for a job.
     pub warm: u32,
@@ -19,7 +54,9 @@ pub struct Candidate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoPlace {
     NoNodes,
-    /// Nodes are there, and none takes work now.
+    /// No node offers the runtime, whatever else is the matter with it.
+    NoRuntime,
+    /// None of those that offer the runtime takes its work now.
     NotReady,
     /// None of those that take work has the image.
     NoImage,
@@ -45,7 +82,11 @@ pub fn choose(candidates: &[Candidate], rng: &mut impl Rng) -> Result<usize, NoP
         }
     };
     keep(|_| true, NoPlace::NoNodes)?;
-    keep(|node| node.takes_work, NoPlace::NotReady)?;
+    keep(|node| node.runtime != Offer::Lacking, NoPlace::NoRuntime)?;
+    keep(
+        |node| node.takes_work && node.runtime == Offer::Ready,
+        NoPlace::NotReady,
+    )?;
     keep(|node| node.has_image, NoPlace::NoImage)?;
     keep(|node| node.used < node.slots, NoPlace::Full)?;
     if fitting.iter().any(|&index| candidates[index].warm > 0) {
@@ -75,6 +116,7 @@ mod tests {
             slots,
             used,
             takes_work: true,
+            runtime: Offer::Ready,
             has_image: true,
             warm: 0,
         }
@@ -87,13 +129,15 @@ mod tests {
     #[test]
     fn each_lack_is_named() {
         assert_eq!(chosen(&[]), Err(NoPlace::NoNodes));
-        assert_eq!(
-            chosen(&[Candidate {
-                takes_work: false,
-                ..node(0, 1)
-            }]),
-            Err(NoPlace::NotReady)
-        );
+        let with = |runtime, takes_work| Candidate {
+            runtime,
+            takes_work,
+            ..node(0, 1)
+        };
+        assert_eq!(chosen(&[with(Offer::Lacking, true)]), Err(NoPlace::NoRuntime));
+        for not_ready in [with(Offer::Ready, false), with(Offer::Down, true)] {
+            assert_eq!(chosen(&[not_ready]), Err(NoPlace::NotReady));
+        }
         assert_eq!(
             chosen(&[Candidate {
                 has_image: false,
@@ -118,12 +162,27 @@ mod tests {
         assert_eq!(chosen(&[node(9, 10), node(1, 10), node(5, 10)]), Ok(1));
     }
 
+    #[test]
+    fn a_node_that_offers_the_runtime_and_is_away_is_worth_a_wait() {
+        let away = Candidate {
+            takes_work: false,
+            ..node(0, 1)
+        };
+        let other = Candidate {
+            runtime: Offer::Lacking,
+            ..node(0, 1)
+        };
+        assert_eq!(chosen(&[other, away]), Err(NoPlace::NotReady));
+    }
+
     fn any_node() -> impl Strategy<Value = Candidate> {
-        (0..4u32, 0..5u32, any::<bool>(), any::<bool>(), 0..2u32).prop_map(
-            |(slots, used, takes_work, has_image, warm)| Candidate {
+        let runtime = prop_oneof![Just(Offer::Lacking), Just(Offer::Down), Just(Offer::Ready)];
+        (0..4u32, 0..5u32, any::<bool>(), runtime, any::<bool>(), 0..2u32).prop_map(
+            |(slots, used, takes_work, runtime, has_image, warm)| Candidate {
                 slots,
                 used,
                 takes_work,
+                runtime,
                 has_image,
                 warm,
             },
@@ -136,10 +195,17 @@ mod tests {
             nodes in proptest::collection::vec(any_node(), 0..8),
             seed in any::<u64>(),
         ) {
-            let able = |node: &Candidate| node.takes_work && node.has_image && node.used < node.slots;
+            let able = |node: &Candidate| {
+                node.takes_work && node.runtime == Offer::Ready && node.has_image && node.used < node.slots
+            };
             match choose(&nodes, &mut SmallRng::seed_from_u64(seed)) {
                 Ok(index) => prop_assert!(able(&nodes[index])),
-                Err(_) => prop_assert!(!nodes.iter().any(able)),
+                Err(lack) => {
+                    prop_assert!(!nodes.iter().any(able));
+                    let offered = nodes.iter().any(|node| node.runtime != Offer::Lacking);
+                    prop_assert_eq!(lack == NoPlace::NoNodes, nodes.is_empty());
+                    prop_assert_eq!(lack == NoPlace::NoRuntime, !nodes.is_empty() && !offered);
+                }
             }
         }
     }

@@ -351,6 +351,27 @@ async fn a_job_for_an_image_that_nobody_has_fails_at_once_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_job_for_a_runtime_that_nobody_offers_fails_at_once_and_says_how_to_get_it() {
+    let cluster = Cluster::of(&[Script::Finishes]);
+    let isolate = Job {
+        runtime: Runtime::Isolate,
+        ..job()
+    };
+    let scheduled = cluster
+        .scheduler
+        .run(isolate, "{}".into(), None, &CancellationToken::new())
+        .await;
+    let Scheduled::NeverStarted { kind, message } = scheduled else {
+        panic!("{scheduled:?}")
+    };
+    assert_eq!((kind, cluster.prepared()), (NeverStarted::Unsatisfiable, 0));
+    assert!(
+        message.starts_with("no executor offers runtime \"isolate\" (offered: node); it needs"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn without_any_executor_a_job_waits_a_bounded_time() {
     let scheduled = Cluster::of(&[]).run().await;
     assert!(matches!(
