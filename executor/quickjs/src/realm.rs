@@ -12,6 +12,7 @@ use rquickjs::{
 
 use crate::ending::{Ending, ErrorReport};
 use crate::host::{Host, HostCell};
+use crate::loading::{declares_ctx, show_line};
 use crate::natives::{self, Generator};
 use crate::{modules, prelude, surface};
 
@@ -502,36 +503,6 @@ impl Inner {
 fn taken<'js>(ctx: &Ctx<'js>, from: &Object<'js>, name: &str) -> rquickjs::Result<Handle<Function<'static>>> {
     let function: Function<'js> = from.get(name)?;
     Ok(Persistent::save(ctx, function))
-}
-
-/// Puts the line of a syntax error before its stack, as Node.js does.
-fn show_line(error: &Value<'_>, body: &str) {
-    let Some(error) = error.as_object() else { return };
-    let (Ok(name), Ok(stack)) = (error.get::<_, String>("name"), error.get::<_, String>("stack")) else {
-        return;
-    };
-    let place = stack
-        .rsplit_once("tool.mjs:")
-        .and_then(|(_, place)| place.split_once(':'));
-    let Some((line, column)) =
-        place.and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)))
-    else {
-        return;
-    };
-    let (line, column): (usize, usize) = (line, column);
-    let text = body.lines().nth(line.saturating_sub(1)).unwrap_or("");
-    if name == "SyntaxError" && text.len() <= 500 && column <= 500 {
-        let space = " ".repeat(column.saturating_sub(1));
-        // When it can't be set there is still the stack.
-        let _ = error.set("stack", format!("tool.mjs:{line}\n{text}\n{space}^\n\n{stack}"));
-    }
-}
-
-fn declares_ctx(error: &Value<'_>) -> bool {
-    let message = error
-        .as_object()
-        .and_then(|error| error.get::<_, String>("message").ok());
-    message.is_some_and(|message| message.contains("redefinition") || message.contains("'ctx'"))
 }
 
 fn thrown<'js>(ctx: &Ctx<'js>, error: &rquickjs::Error) -> Value<'js> {
