@@ -15,7 +15,7 @@ pub mod control;
 mod filter;
 pub mod frame;
 mod lockdown;
-mod script;
+pub mod script;
 mod selftest;
 mod start;
 mod sys;

@@ -6,7 +6,8 @@
 //!                  waits, so that nothing is left        one for each call
 //! ```
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -111,7 +112,7 @@ struct Zygote<'a> {
     enclosure: Enclosure,
     fork_flags: i32,
     /// By process id. Each is this process's own child until it is reaped here, so a number never means another process.
-    children: HashMap<i32, u64>,
+    children: BTreeMap<i32, u64>,
 }
 
 impl<'a> Zygote<'a> {
@@ -125,6 +126,8 @@ impl<'a> Zygote<'a> {
     ) -> Result<Self, Refusal> {
         let user = |why: String| (Wall::User, why);
         body.warm(settings.memory_bytes).map_err(user)?;
+        // The standard library draws a thread's hash keys once, in a way that no child may.
+        let _drawn = RandomState::new();
         start::seal().map_err(user)?;
         let fork_flags = if namespaces { libc::CLONE_NEWPID } else { 0 };
         let inside = if namespaces {
@@ -158,7 +161,7 @@ impl<'a> Zygote<'a> {
             ended,
             enclosure,
             fork_flags,
-            children: HashMap::new(),
+            children: BTreeMap::new(),
         })
     }
 
