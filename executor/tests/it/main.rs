@@ -1,5 +1,5 @@
 //! The contract of an engine: one suite, run over every engine there is. Each of its tests is written once, as a function
-//! of the engine that it runs on, and is named after it as `docker::…`; what only one engine has is in a module of that
+//! of the engine that it runs on, and is named after it as `docker::…` and `isolate::…`; what only one engine has is in a module of that
 //! engine's name. So `not test(/\bdocker::/)` is what needs no Docker.
 //!
 //! Each test has an executor of its own and leaves nothing behind.
@@ -20,6 +20,15 @@ macro_rules! on_every_engine {
                 }
             )+
         }
+
+        mod isolate {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(crate::rig::On::Isolate).await;
+                }
+            )+
+        }
     };
 }
 
@@ -27,6 +36,7 @@ mod calls;
 mod care;
 mod docker;
 mod hostile;
+mod isolate;
 mod process;
 mod reuse;
 mod rig;

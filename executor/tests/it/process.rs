@@ -17,6 +17,7 @@ use tonic::Streaming;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::isolate::processes::Family;
 use crate::rig::{On, eventually, job};
 
 const TOKEN: &str = "a-token-of-this-test-only";
@@ -29,6 +30,8 @@ on_every_engine![
 struct Process {
     on: On,
     child: Child,
+    /// Of isolates, when it was told to end.
+    family: Family,
     channel: Channel,
     state: tempfile::TempDir,
 }
@@ -53,6 +56,7 @@ impl Process {
         let process = Self {
             on,
             child,
+            family: Family::default(),
             channel,
             state,
         };
@@ -106,6 +110,10 @@ impl Process {
     fn sandboxes(&self) -> Vec<String> {
         match self.on {
             On::Docker => self.containers(),
+            On::Isolate => {
+                let alive = self.family.all().filter(|process| process.is_alive());
+                alive.map(|process| process.pid.to_string()).collect()
+            }
         }
     }
 
@@ -121,7 +129,14 @@ impl Process {
         ids.split_whitespace().map(str::to_owned).collect()
     }
 
-    fn terminate(&self) {
+    fn terminate(&mut self) {
+        self.family = Family::of(self.child.id());
+        assert_eq!(
+            self.family.children.is_empty(),
+            self.on == On::Docker,
+            "{:?}",
+            self.family
+        );
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").arg(pid).status().unwrap().success());
     }
@@ -154,7 +169,7 @@ async fn finished(events: &mut Streaming<v1::ExecuteEvent>) -> v1::Finished {
 }
 
 async fn a_running_job_finishes_after_sigterm_and_no_sandbox_is_left(on: On) {
-    let process = Process::start(on, &[]).await;
+    let mut process = Process::start(on, &[]).await;
     let code = "await new Promise((done) => setTimeout(done, 1500)); return args.n + 1";
     let (_say, mut events) = process.run(code, r#"{"n": 1}"#).await;
     process.terminate();
@@ -164,7 +179,7 @@ async fn a_running_job_finishes_after_sigterm_and_no_sandbox_is_left(on: On) {
 }
 
 async fn a_job_that_outlasts_the_grace_time_is_interrupted_and_its_sandbox_removed(on: On) {
-    let process = Process::start(on, &["--shutdown-grace-seconds=1"]).await;
+    let mut process = Process::start(on, &["--shutdown-grace-seconds=1"]).await;
     let (_say, mut events) = process.run("for (;;) {}", "{}").await;
     process.terminate();
     let finished = finished(&mut events).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dynamic_mcp_executor::docker::config::KeptConfig;
+use dynamic_mcp_executor::kept::KeptConfig;
 use dynamic_mcp_shared::job::{Job, Placement, RejectReason};
 use dynamic_mcp_shared::outcome::Outcome;
 use serde_json::{Value, json};

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dynamic_mcp_executor::docker::config::{DockerConfig, KeptConfig};
+use dynamic_mcp_executor::docker::config::DockerConfig;
 use dynamic_mcp_executor::engine::{Engine, PreparedJob};
+use dynamic_mcp_executor::isolate::IsolateConfig;
+use dynamic_mcp_executor::kept::KeptConfig;
 use dynamic_mcp_shared::content::ContentHash;
 use dynamic_mcp_shared::ids::{JobId, TenantId};
 use dynamic_mcp_shared::job::{Finished, Isolation, Job, Progress, Rejection, Runtime};
@@ -20,6 +22,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::docker::rig::{DockerRig, small};
+use crate::isolate::rig::IsolateRig;
 
 /// What a call may use, on each engine.
 pub const MEMORY: ByteSize = ByteSize(256 << 20);
@@ -28,12 +31,14 @@ pub const MEMORY: ByteSize = ByteSize(256 << 20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum On {
     Docker,
+    Isolate,
 }
 
 impl On {
     pub fn runtime(self) -> Runtime {
         match self {
             On::Docker => Runtime::Node,
+            On::Isolate => Runtime::Isolate,
         }
     }
 
@@ -41,6 +46,7 @@ impl On {
     pub fn setting(self) -> &'static str {
         match self {
             On::Docker => "docker",
+            On::Isolate => "isolate",
         }
     }
 
@@ -54,6 +60,13 @@ impl On {
             On::Docker => {
                 let config = DockerConfig { kept, ..small() };
                 DockerRig::with(config).await.rig
+            }
+            On::Isolate => {
+                let config = IsolateConfig {
+                    kept,
+                    ..crate::isolate::rig::small()
+                };
+                IsolateRig::with(config).await.rig
             }
         }
     }
@@ -70,6 +83,11 @@ pub trait Outside: Send + Sync {
 
     /// As somebody with the machine's rights does it.
     async fn kill(&self, sandbox: &str);
+
+    /// What is there when nothing should be any more.
+    async fn left(&self) -> Vec<String> {
+        self.sandboxes().await
+    }
 }
 
 pub struct Rig {
@@ -160,7 +178,8 @@ impl Rig {
     pub async fn finish(self) {
         self.lifecycle.begin_shutdown();
         self.engine.shutdown().await;
-        assert_eq!(self.sandboxes().await, Vec::<String>::new(), "sandboxes are left");
+        let left = self.outside.left().await;
+        assert_eq!(left, Vec::<String>::new(), "something is left");
     }
 }
 

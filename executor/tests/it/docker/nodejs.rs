@@ -53,3 +53,28 @@ async fn a_container_whose_process_ended_is_not_kept() {
     assert_eq!(result(&call(false).await), 1);
     rig.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn positions_are_those_of_the_body_and_the_line_at_fault_is_shown() {
+    let rig = DockerRig::start().await;
+    for (code, stack) in [
+        (
+            "const x = 1;\n\n  throw new TypeError('no ' + x);",
+            "TypeError: no 1\n    at run (tool.mjs:3:9)",
+        ),
+        (
+            "throw new Error('first line')",
+            "Error: first line\n    at run (tool.mjs:1:7)",
+        ),
+    ] {
+        let error = rig.call(code).await.error.unwrap();
+        assert_eq!(error.stack, stack);
+    }
+    let error = rig.call("const a = 1;\nlet b = ;\nreturn a").await.error.unwrap();
+    assert!(
+        error.stack.starts_with("tool.mjs:2\nlet b = ;\n"),
+        "{}",
+        error.stack
+    );
+    rig.finish().await;
+}
