@@ -8,8 +8,6 @@ mod ending;
 #[cfg(feature = "engine")]
 mod host;
 #[cfg(feature = "engine")]
-mod loading;
-#[cfg(feature = "engine")]
 mod modules;
 #[cfg(feature = "engine")]
 mod natives;

@@ -3,7 +3,7 @@
 use rquickjs::Value;
 
 /// Puts the line of a syntax error before its stack, as Node.js does.
-pub(crate) fn show_line(error: &Value<'_>, body: &str) {
+pub(super) fn show_line(error: &Value<'_>, body: &str) {
     let Some(error) = error.as_object() else { return };
     let (Ok(name), Ok(stack)) = (error.get::<_, String>("name"), error.get::<_, String>("stack")) else {
         return;
@@ -26,7 +26,7 @@ pub(crate) fn show_line(error: &Value<'_>, body: &str) {
 }
 
 /// Whether the parameter `ctx` is what the code's own declarations collide with, as far as the engine tells.
-pub(crate) fn declares_ctx(error: &Value<'_>) -> bool {
+pub(super) fn declares_ctx(error: &Value<'_>) -> bool {
     let message = error
         .as_object()
         .and_then(|error| error.get::<_, String>("message").ok());
