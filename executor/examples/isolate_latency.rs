@@ -33,11 +33,20 @@ async fn measure(time: Duration) -> anyhow::Result<()> {
     let engine = IsolateEngine::start(IsolateConfig::default(), &lifecycle).await?;
     println!("tier {:?}, ready after {:?}", engine.tier(), began.elapsed());
     for found in engine.walls() {
-        println!("  {}: {}", found.wall, found.lacking.as_deref().unwrap_or("holds"));
+        println!(
+            "  {}: {}",
+            found.wall,
+            found.lacking.as_deref().unwrap_or("holds")
+        );
     }
     for isolation in [Isolation::Call, Isolation::Tool] {
         for clients in [1, 4, 16, 64] {
-            report(isolation, clients, sustained(&engine, isolation, clients, time).await?, time);
+            report(
+                isolation,
+                clients,
+                sustained(&engine, isolation, clients, time).await?,
+                time,
+            );
         }
     }
     engine.shutdown().await;

@@ -65,7 +65,9 @@ pub fn result_too_large(max_bytes: u64) -> Verdict {
     failed(
         Outcome::InvalidOutput,
         "InvalidOutput",
-        format!("the result is more than the {max_bytes} bytes that are allowed (MCP_SANDBOX_MAX_OUTPUT_BYTES)"),
+        format!(
+            "the result is more than the {max_bytes} bytes that are allowed (MCP_SANDBOX_MAX_OUTPUT_BYTES)"
+        ),
     )
 }
 

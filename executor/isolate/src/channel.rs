@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::mem::ManuallyDrop;
 
 use crate::frame::{self, Kind, RequestHeader};
 
@@ -9,7 +10,8 @@ use crate::frame::{self, Kind, RequestHeader};
 const BUFFER_BYTES: usize = 32 << 10;
 
 pub struct Channel {
-    file: File,
+    /// Never closed: no child may, and the process ends with it open.
+    file: ManuallyDrop<File>,
     /// A frame of printed output that is still growing: its stream, and room for its header before the text.
     printed: Option<(Kind, Vec<u8>)>,
 }
@@ -24,7 +26,10 @@ pub struct Call {
 
 impl Channel {
     pub fn new(file: File) -> Self {
-        Self { file, printed: None }
+        Self {
+            file: ManuallyDrop::new(file),
+            printed: None,
+        }
     }
 
     /// The next call; `None` when the broker is done with this child.

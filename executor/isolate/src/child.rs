@@ -83,6 +83,8 @@ pub fn sleep(duration: Duration) {
         return;
     };
     match rustix::thread::clock_nanosleep_relative(ClockId::Monotonic, &request) {
-        NanosleepRelativeResult::Ok | NanosleepRelativeResult::Interrupted(_) | NanosleepRelativeResult::Err(_) => {}
+        NanosleepRelativeResult::Ok
+        | NanosleepRelativeResult::Interrupted(_)
+        | NanosleepRelativeResult::Err(_) => {}
     }
 }

@@ -47,18 +47,34 @@ pub struct Settings {
 pub enum Request {
     Configure(Settings),
     /// Comes with the child's end of its channel.
-    Spawn { id: u64 },
-    Kill { id: u64 },
+    Spawn {
+        id: u64,
+    },
+    Kill {
+        id: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// It can make children.
-    Hello { findings: Vec<Finding> },
+    Hello {
+        findings: Vec<Finding>,
+    },
     /// It can't, and is gone; without this wall it might.
-    Refused { wall: Wall, why: String },
-    Exited { id: u64, status: i32, max_rss_kib: u64 },
-    Failed { id: u64, errno: i32 },
+    Refused {
+        wall: Wall,
+        why: String,
+    },
+    Exited {
+        id: u64,
+        status: i32,
+        max_rss_kib: u64,
+    },
+    Failed {
+        id: u64,
+        errno: i32,
+    },
 }
 
 /// Hands a zygote a request, if there is room for it at once.
@@ -73,7 +89,12 @@ pub fn send(socket: BorrowedFd<'_>, request: &Request, channel: Option<BorrowedF
     if !handed.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(handed));
     }
-    rustix::net::sendmsg(socket, &[IoSlice::new(&message)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    rustix::net::sendmsg(
+        socket,
+        &[IoSlice::new(&message)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }
 
@@ -88,7 +109,9 @@ pub fn receive_answer(socket: BorrowedFd<'_>) -> io::Result<Option<Answer>> {
         return Ok(None);
     }
     let answer = Answer::decode(&buffer[..bytes]);
-    answer.map(Some).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    answer
+        .map(Some)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
 pub(crate) fn receive_request(socket: BorrowedFd<'_>) -> io::Result<Option<(Request, Option<OwnedFd>)>> {

@@ -197,7 +197,10 @@ mod tests {
             (Kind::Stdout, MAX_OUTPUT_BYTES + 1),
             (Kind::Progress, usize::MAX),
         ] {
-            assert!(matches!(told(kind, bytes), Err(Broken::TooLarge { .. })), "{kind:?}");
+            assert!(
+                matches!(told(kind, bytes), Err(Broken::TooLarge { .. })),
+                "{kind:?}"
+            );
         }
         assert_eq!(read_header([b'z', 0, 0, 0, 0], 9), Err(Broken::UnknownKind(b'z')));
     }
@@ -225,9 +228,19 @@ mod tests {
         let message = request.encode();
         let (header, rest) = message.split_first_chunk().unwrap();
         let header = RequestHeader::decode(*header);
-        assert_eq!((header.code_bytes, header.args_bytes, header.once), (Some(8), 2, true));
+        assert_eq!(
+            (header.code_bytes, header.args_bytes, header.once),
+            (Some(8), 2, true)
+        );
         assert_eq!(rest, b"return 1{}");
-        let again = Request { code: None, ..request }.encode();
-        assert_eq!(RequestHeader::decode(*again.first_chunk().unwrap()).code_bytes, None);
+        let again = Request {
+            code: None,
+            ..request
+        }
+        .encode();
+        assert_eq!(
+            RequestHeader::decode(*again.first_chunk().unwrap()).code_bytes,
+            None
+        );
     }
 }

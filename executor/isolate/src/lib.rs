@@ -65,7 +65,10 @@ impl Walls {
 /// The first thing that a program does which starts zygotes of itself. Returns at once, unless this process is one: then
 /// it never does.
 pub fn enter() {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == ZYGOTE_ARGUMENT) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == ZYGOTE_ARGUMENT)
+    {
         enter_with(&Walls::all(), &mut script::Script::default());
     }
 }

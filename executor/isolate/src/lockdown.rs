@@ -43,7 +43,6 @@ pub fn limit(bounds: &Bounds) -> Result<(), String> {
         (Resource::RLIMIT_FSIZE, 0),
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_MEMLOCK, 0),
-        (Resource::RLIMIT_MSGQUEUE, 0),
         (Resource::RLIMIT_STACK, 8 << 20),
         // Last: the channel stays open, and no other descriptor can come.
         (Resource::RLIMIT_NOFILE, 0),

@@ -128,7 +128,8 @@ impl Host for Linked {
 
     fn progress(&mut self, json: &str) {
         if json.len() <= frame::MAX_PROGRESS_BYTES {
-            self.0.with(|channel| channel.send(Kind::Progress, json.as_bytes()));
+            self.0
+                .with(|channel| channel.send(Kind::Progress, json.as_bytes()));
         }
     }
 

@@ -21,9 +21,15 @@ const PAST_NAMESPACES: &[Attempt] = &[
     ("there is something in the root", || {
         fs::read_dir("/").is_ok_and(|entries| entries.count() > 0)
     }),
-    ("/proc can be opened", || fs::File::open("/proc/self/status").is_ok()),
-    ("the parent process can be seen", || nix::unistd::getppid().as_raw() != 0),
-    ("other processes can be seen", || nix::unistd::getpid().as_raw() != 1),
+    ("/proc can be opened", || {
+        fs::File::open("/proc/self/status").is_ok()
+    }),
+    ("the parent process can be seen", || {
+        nix::unistd::getppid().as_raw() != 0
+    }),
+    ("other processes can be seen", || {
+        nix::unistd::getpid().as_raw() != 1
+    }),
     ("there is a network", || {
         UdpSocket::bind("0.0.0.0:0").is_ok_and(|socket| socket.connect("127.0.0.1:9").is_ok())
     }),
@@ -32,7 +38,9 @@ const PAST_NAMESPACES: &[Attempt] = &[
 
 const PAST_LANDLOCK: &[Attempt] = &[
     ("the root can be opened", || fs::read_dir("/").is_ok()),
-    ("a file can be made", || ["/x", "/tmp/x"].iter().any(|path| fs::write(path, "x").is_ok())),
+    ("a file can be made", || {
+        ["/x", "/tmp/x"].iter().any(|path| fs::write(path, "x").is_ok())
+    }),
 ];
 
 const PAST_CAPABILITIES: &[Attempt] = &[
@@ -50,11 +58,15 @@ const PAST_CAPABILITIES: &[Attempt] = &[
     ("something can be mounted", || {
         mount(Some("none"), "/", Some("tmpfs"), MsFlags::empty(), None::<&str>).is_ok()
     }),
-    ("the host can be renamed", || nix::unistd::sethostname("other").is_ok()),
+    ("the host can be renamed", || {
+        nix::unistd::sethostname("other").is_ok()
+    }),
 ];
 
 const PAST_LIMITS: &[Attempt] = &[
-    ("a limit can be raised", || setrlimit(Resource::RLIMIT_NOFILE, 64, 64).is_ok()),
+    ("a limit can be raised", || {
+        setrlimit(Resource::RLIMIT_NOFILE, 64, 64).is_ok()
+    }),
     ("a process can be made", || match sys::fork(0) {
         Ok(Forked::Child) => sys::exit(0),
         Ok(Forked::Parent { .. }) => true,
@@ -121,10 +133,14 @@ pub fn the_filter(enclosure: &Enclosure, fork_flags: i32) -> Finding {
     });
     finding(match (quiet, loud) {
         (Ok(quiet), Ok(loud)) if quiet.status == 0 && signal(&loud) == Some(libc::SIGSYS) => Ok(()),
-        (Ok(quiet), _) if quiet.status != 0 => {
-            Err(format!("a child that does nothing forbidden ended with status {:#x}", quiet.status))
-        }
-        (Ok(_), Ok(loud)) => Err(format!("a child that makes a socket ended with status {:#x}", loud.status)),
+        (Ok(quiet), _) if quiet.status != 0 => Err(format!(
+            "a child that does nothing forbidden ended with status {:#x}",
+            quiet.status
+        )),
+        (Ok(_), Ok(loud)) => Err(format!(
+            "a child that makes a socket ended with status {:#x}",
+            loud.status
+        )),
         (Err(error), _) | (_, Err(error)) => Err(error),
     })
 }
@@ -151,7 +167,10 @@ fn try_all(enclosure: &Enclosure, attempts: &[Attempt], fork_flags: i32) -> Resu
     if code == UNWALLED {
         return Err("it could not be put up".to_owned());
     }
-    match usize::try_from(code - 1).ok().and_then(|index| attempts.get(index)) {
+    match usize::try_from(code - 1)
+        .ok()
+        .and_then(|index| attempts.get(index))
+    {
         Some((through, _)) => Err((*through).to_owned()),
         None => Ok(()),
     }

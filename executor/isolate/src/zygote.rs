@@ -53,10 +53,10 @@ type Refusal = (Wall, String);
 
 fn become_one(control: &OwnedFd, walls: &Walls, body: &mut dyn Body) -> Result<(), Refusal> {
     let user = |why: String| (Wall::User, why);
-    let plain = |error: nix::Error| (Wall::User, error.to_string());
+    let step = |name: &'static str| move |error: nix::Error| (Wall::User, format!("{name}: {error}"));
     sys::close_from(sys::CHANNEL).map_err(|error| user(error.to_string()))?;
-    sys::reset_signals().map_err(plain)?;
-    child::die_with_parent().map_err(plain)?;
+    sys::reset_signals().map_err(step("signals"))?;
+    child::die_with_parent().map_err(step("PR_SET_PDEATHSIG"))?;
     let Ok(Some((Request::Configure(settings), _))) = control::receive_request(control.as_fd()) else {
         return Err(user("the broker did not say what to be".to_owned()));
     };
@@ -81,8 +81,9 @@ fn keep(zygote: impl FnOnce() -> Result<(), Refusal>) -> Result<(), Refusal> {
     watched.add(Signal::SIGTERM);
     watched.add(Signal::SIGCHLD);
     watched.thread_block().map_err(system)?;
-    // Without a process namespace, children of a zygote that has died come here.
-    prctl::set_child_subreaper(true).map_err(system)?;
+    // Without a process namespace, children of a zygote that has died come here; where the kernel doesn't know how, they
+    // still end, and whoever is first in the container takes them away.
+    let _unknown = prctl::set_child_subreaper(true);
     let forked = sys::fork(0).map_err(|error| (Wall::Namespaces, format!("fork: {error}")))?;
     let Forked::Parent { pid } = forked else {
         child::die_with_parent().map_err(system)?;

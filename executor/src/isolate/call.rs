@@ -19,7 +19,7 @@ use super::nursery::Nursery;
 use super::spares::Spares;
 use crate::capture::{Capture, Stream};
 use crate::engine::PreparedJob;
-use crate::kept::{self, KeptShelves};
+use crate::kept::{self, Keepable as _, KeptShelves};
 use crate::metric_names;
 use crate::verdict::Verdict;
 
@@ -64,7 +64,7 @@ impl Seat {
     /// The child, or another one if it has ended while it waited: nothing of the call has run.
     async fn sit(&mut self) -> Result<Resident, String> {
         if let Some(mut resident) = self.resident.take()
-            && !resident.sandbox.is_over()
+            && resident.sandbox.is_quiet()
         {
             return Ok(resident);
         }

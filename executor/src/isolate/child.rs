@@ -93,10 +93,15 @@ impl Child {
         }
     }
 
-    /// Whether it is surely past taking a call.
-    pub fn is_over(&mut self) -> bool {
+    /// Whether it is known to have ended.
+    fn is_over(&mut self) -> bool {
         let ended = self.ended.as_mut().map(oneshot::Receiver::try_recv);
-        self.zygote.is_gone() || !matches!(ended, Some(Err(TryRecvError::Empty)))
+        if matches!(ended, Some(Err(TryRecvError::Empty))) {
+            return self.zygote.is_gone();
+        }
+        // There is nothing more to be heard.
+        self.ended = None;
+        true
     }
 
     pub async fn write(&mut self, message: &[u8]) -> io::Result<()> {
@@ -136,7 +141,8 @@ impl Keepable for Child {
     }
 
     fn is_quiet(&mut self) -> bool {
-        // Between two calls a child only reads: whatever it says then is not of our making.
+        // Before its call and between two a child only reads: whatever it says then is not of our making. A channel that is
+        // closed tells sooner than the zygote that the child has ended.
         !self.is_over() && self.stream.buffer().is_empty() && {
             let nothing = self.stream.get_ref().try_read(&mut [0]);
             nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)

@@ -7,9 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dynamic_mcp_isolate::walls::{Finding, Tier};
 use dynamic_mcp_shared::ids::TenantId;
-use dynamic_mcp_shared::job::{
-    Dependency, Job, Placement, RejectReason, Rejection, Runtime, RuntimeStatus,
-};
+use dynamic_mcp_shared::job::{Dependency, Job, Placement, RejectReason, Rejection, Runtime, RuntimeStatus};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;

@@ -164,13 +164,23 @@ mod tests {
     fn ends_are_told_in_the_words_of_all_engines() {
         assert_eq!(
             told(Ending::Deadline),
-            (Outcome::TimedOut, "the call took longer than 2000 ms".into(), false)
+            (
+                Outcome::TimedOut,
+                "the call took longer than 2000 ms".into(),
+                false
+            )
         );
-        assert_eq!(told(Ending::Told(Kind::Interrupted, Bytes::new())).0, Outcome::TimedOut);
+        assert_eq!(
+            told(Ending::Told(Kind::Interrupted, Bytes::new())).0,
+            Outcome::TimedOut
+        );
         assert_eq!(told(Ending::Cancelled).1, "the call was cancelled");
         let (outcome, message, _) = told(Ending::Told(Kind::OutOfMemory, Bytes::new()));
         assert_eq!(outcome, Outcome::OutOfMemory);
         assert!(message.contains("128m"), "{message}");
-        assert_eq!(told(Ending::Told(Kind::Ready, Bytes::new())).0, Outcome::Interrupted);
+        assert_eq!(
+            told(Ending::Told(Kind::Ready, Bytes::new())).0,
+            Outcome::Interrupted
+        );
     }
 }

@@ -153,7 +153,9 @@ impl Nursery {
 
     /// Ends the zygote of now and waits until nothing of it is left. Those that were retired end with their children.
     pub async fn close(&self) {
-        let last = self.state.send_replace(State::Waiting("the engine is stopping".to_owned()));
+        let last = self
+            .state
+            .send_replace(State::Waiting("the engine is stopping".to_owned()));
         if let State::Ready(zygote) = last {
             let (sender, ended) = tokio::sync::oneshot::channel();
             zygote.end(Some(sender));
@@ -184,14 +186,14 @@ impl Nursery {
 
     async fn start_one(&self) -> Result<Arc<Zygote>, StartError> {
         let began = Instant::now();
-        let zygote = match self.try_start(true).await {
+        let zygote = match self.try_start(None).await {
             // A new process without them: the one that failed half-way can't go back.
             Err(ZygoteError::Refused {
                 wall: Wall::Namespaces,
                 why,
             }) => {
                 tracing::debug!(why, "no own namespaces for isolates");
-                self.try_start(false).await?
+                self.try_start(Some(why)).await?
             }
             other => other?,
         };
@@ -205,14 +207,21 @@ impl Nursery {
         Ok(zygote)
     }
 
-    async fn try_start(&self, namespaces: bool) -> Result<Arc<Zygote>, ZygoteError> {
+    /// `no_namespaces`: why there can't be any, when that was found out.
+    async fn try_start(&self, no_namespaces: Option<String>) -> Result<Arc<Zygote>, ZygoteError> {
         let settings = Settings {
             memory_bytes: self.config.memory.0,
             cpu_seconds: CPU_SECONDS,
-            namespaces,
+            namespaces: no_namespaces.is_none(),
         };
         let program = self.config.program.to_string_lossy();
-        Zygote::start(&self.spawner, &program, settings, &self.tasks, |_| {}).await
+        let mut zygote = Zygote::start(&self.spawner, &program, settings, &self.tasks).await?;
+        for found in &mut zygote.findings {
+            if found.wall == Wall::Namespaces && no_namespaces.is_some() {
+                found.lacking.clone_from(&no_namespaces);
+            }
+        }
+        Ok(Arc::new(zygote))
     }
 }
 
@@ -237,8 +246,15 @@ fn judge(findings: &[Finding], minimum: Tier) -> Result<(), StartError> {
     if missing.is_empty() {
         return Ok(());
     }
-    let texts: Vec<String> = missing.iter().map(|(wall, why)| format!("{wall} is lacking ({why})")).collect();
-    let advice = missing.iter().map(|(wall, _)| advice(*wall)).collect::<Vec<_>>().join("; ");
+    let texts: Vec<String> = missing
+        .iter()
+        .map(|(wall, why)| format!("{wall} is lacking ({why})"))
+        .collect();
+    let advice = missing
+        .iter()
+        .map(|(wall, _)| advice(*wall))
+        .collect::<Vec<_>>()
+        .join("; ");
     Err(StartError::BelowMinimum {
         found,
         minimum,
@@ -276,8 +292,15 @@ mod tests {
 
     #[test]
     fn a_machine_below_the_minimum_is_told_what_is_lacking_and_what_to_do() {
-        let error = judge(&without(Wall::Namespaces), Tier::Full).unwrap_err().to_string();
-        for part in ["\"landlock\"", "\"full\"", "namespaces is lacking (no luck)", "max_user_namespaces"] {
+        let error = judge(&without(Wall::Namespaces), Tier::Full)
+            .unwrap_err()
+            .to_string();
+        for part in [
+            "\"landlock\"",
+            "\"full\"",
+            "namespaces is lacking (no luck)",
+            "max_user_namespaces",
+        ] {
             assert!(error.contains(part), "{part}: {error}");
         }
         assert!(judge(&without(Wall::Namespaces), Tier::Landlock).is_ok());

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::child::Child;
 use super::nursery::Nursery;
 use super::undertaker::Undertaker;
+use crate::kept::Keepable as _;
 
 /// For a child to be made, a zygote to be replaced meanwhile included.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -64,7 +65,9 @@ impl Spares {
         let (sender, made) = oneshot::channel();
         self.inner.lock().waiting.push_back(sender);
         self.fill();
-        let made = made.await.unwrap_or_else(|_| Err("the engine is stopping".to_owned()));
+        let made = made
+            .await
+            .unwrap_or_else(|_| Err("the engine is stopping".to_owned()));
         made.map(|child| (child, Placement::Cold))
     }
 
@@ -92,8 +95,14 @@ impl Spares {
     }
 
     pub fn clear(&self) {
-        let inner = std::mem::take(&mut *self.inner.lock());
-        drop(inner);
+        let (ready, waiting) = {
+            let mut inner = self.inner.lock();
+            (
+                std::mem::take(&mut inner.ready),
+                std::mem::take(&mut inner.waiting),
+            )
+        };
+        drop((ready, waiting));
     }
 
     /// Children are dropped outside of the lock: their end is somebody else's work.
@@ -101,7 +110,7 @@ impl Spares {
         let mut inner = self.inner.lock();
         let mut stale = Vec::new();
         while let Some(mut child) = inner.ready.pop_front() {
-            if !child.zygote.is_retired() && !child.is_over() {
+            if !child.too_old() && child.is_quiet() {
                 return (Some(child), stale);
             }
             stale.push(child);

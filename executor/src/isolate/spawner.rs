@@ -52,7 +52,9 @@ impl Spawner {
     pub async fn start(&self, control: OwnedFd) -> io::Result<Child> {
         let (started, answer) = oneshot::channel();
         let _always_there = self.0.send(Order::Start { control, started });
-        answer.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+        answer
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
     }
 
     /// Ends a zygote and all its children, whatever state they are in. `ended` is told when nothing is left.

@@ -82,13 +82,11 @@ impl Zygote {
         program: &str,
         settings: Settings,
         tasks: &TaskTracker,
-        enrol: impl FnOnce(u32),
-    ) -> Result<Arc<Self>, ZygoteError> {
+    ) -> Result<Self, ZygoteError> {
         let (ours, theirs) = control::pair().map_err(ZygoteError::Control)?;
         let control = UnixStream::from_std(ours.into()).map_err(ZygoteError::Control)?;
         let started = spawner.start(theirs).await;
         let mut process = started.map_err(|error| ZygoteError::Execute(program.to_owned(), error))?;
-        enrol(process.id());
         if let Some(stderr) = process.stderr.take() {
             tasks.spawn(log(stderr));
         }
@@ -123,7 +121,7 @@ impl Zygote {
         }
         let line = Arc::clone(&zygote.line);
         tasks.spawn(async move { line.listen().await });
-        Ok(Arc::new(zygote))
+        Ok(zygote)
     }
 
     /// Asks for a child with this end of a channel. The answer is how it ended.
@@ -150,10 +148,9 @@ impl Zygote {
     /// Whether the zygote could be told at once.
     pub fn kill_child(&self, id: u64) -> bool {
         let request = Request::Kill { id };
-        let told = self
-            .line
-            .control
-            .try_io(Interest::WRITABLE, || control::send(self.line.control.as_fd(), &request, None));
+        let told = self.line.control.try_io(Interest::WRITABLE, || {
+            control::send(self.line.control.as_fd(), &request, None)
+        });
         told.is_ok()
     }
 
@@ -203,13 +200,17 @@ impl Line {
     async fn send(&self, request: &Request, channel: Option<&OwnedFd>) -> io::Result<()> {
         let handed = channel.map(|channel| channel.as_fd());
         self.control
-            .async_io(Interest::WRITABLE, || control::send(self.control.as_fd(), request, handed))
+            .async_io(Interest::WRITABLE, || {
+                control::send(self.control.as_fd(), request, handed)
+            })
             .await
     }
 
     async fn answer(&self) -> io::Result<Option<Answer>> {
         self.control
-            .async_io(Interest::READABLE, || control::receive_answer(self.control.as_fd()))
+            .async_io(Interest::READABLE, || {
+                control::receive_answer(self.control.as_fd())
+            })
             .await
     }
 

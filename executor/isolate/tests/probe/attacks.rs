@@ -60,95 +60,351 @@ const X32: i64 = 0x4000_0000;
 
 const ATTACKS: &[Attack] = &[
     attack!("open", libc::SYS_open, [path("/"), O_RDONLY], [Wall::Landlock]),
-    attack!("openat", libc::SYS_openat, [AT, path("/"), O_RDONLY], [Wall::Landlock]),
-    attack!("openat2", libc::SYS_openat2, [AT, path("/"), buffer(), 24], [Wall::Landlock]),
-    attack!("open_proc", libc::SYS_openat, [AT, path("/proc/self/status"), O_RDONLY], [Wall::Landlock, Wall::Namespaces]),
-    attack!("open_devices", libc::SYS_openat, [AT, path("/dev/null"), O_RDWR], [Wall::Landlock, Wall::Namespaces]),
-    attack!("open_passwords", libc::SYS_openat, [AT, path("/etc/passwd"), O_RDONLY], [Wall::Landlock, Wall::Namespaces]),
-    attack!("creat", libc::SYS_creat, [path("/tmp/x"), 0o600], [Wall::Landlock, Wall::Namespaces]),
-    attack!("stat_old_root", libc::SYS_newfstatat, [AT, path("/etc"), buffer(), 0], [Wall::Namespaces]),
-    attack!("socket", libc::SYS_socket, [libc::AF_INET as i64, libc::SOCK_STREAM as i64, 0], [Wall::Limits]),
-    attack!("socket_unix", libc::SYS_socket, [libc::AF_UNIX as i64, libc::SOCK_STREAM as i64, 0], [Wall::Limits]),
-    attack!("socket_packet", libc::SYS_socket, [libc::AF_PACKET as i64, libc::SOCK_RAW as i64, 0], [Wall::Capabilities]),
-    attack!("socket_netlink", libc::SYS_socket, [libc::AF_NETLINK as i64, libc::SOCK_RAW as i64, 0], [Wall::Limits]),
+    attack!(
+        "openat",
+        libc::SYS_openat,
+        [AT, path("/"), O_RDONLY],
+        [Wall::Landlock]
+    ),
+    attack!(
+        "openat2",
+        libc::SYS_openat2,
+        [AT, path("/"), buffer(), 24],
+        [Wall::Landlock]
+    ),
+    attack!(
+        "open_proc",
+        libc::SYS_openat,
+        [AT, path("/proc/self/status"), O_RDONLY],
+        [Wall::Landlock, Wall::Namespaces]
+    ),
+    attack!(
+        "open_devices",
+        libc::SYS_openat,
+        [AT, path("/dev/null"), O_RDWR],
+        [Wall::Landlock, Wall::Namespaces]
+    ),
+    attack!(
+        "open_passwords",
+        libc::SYS_openat,
+        [AT, path("/etc/passwd"), O_RDONLY],
+        [Wall::Landlock, Wall::Namespaces]
+    ),
+    attack!(
+        "creat",
+        libc::SYS_creat,
+        [path("/tmp/x"), 0o600],
+        [Wall::Landlock, Wall::Namespaces]
+    ),
+    attack!(
+        "stat_old_root",
+        libc::SYS_newfstatat,
+        [AT, path("/etc"), buffer(), 0],
+        [Wall::Namespaces]
+    ),
+    attack!(
+        "socket",
+        libc::SYS_socket,
+        [libc::AF_INET as i64, libc::SOCK_STREAM as i64, 0],
+        [Wall::Limits]
+    ),
+    attack!(
+        "socket_unix",
+        libc::SYS_socket,
+        [libc::AF_UNIX as i64, libc::SOCK_STREAM as i64, 0],
+        [Wall::Limits]
+    ),
+    attack!(
+        "socket_packet",
+        libc::SYS_socket,
+        [libc::AF_PACKET as i64, libc::SOCK_RAW as i64, 0],
+        [Wall::Capabilities]
+    ),
+    attack!(
+        "socket_netlink",
+        libc::SYS_socket,
+        [libc::AF_NETLINK as i64, libc::SOCK_RAW as i64, 0],
+        [Wall::Limits]
+    ),
     attack!("connect", libc::SYS_connect, [3, buffer(), 16], []),
     attack!("bind", libc::SYS_bind, [3, buffer(), 16], []),
     attack!("sendto", libc::SYS_sendto, [3, buffer(), 4, 0, 0, 0], []),
     attack!("sendmsg", libc::SYS_sendmsg, [3, buffer(), 0], []),
     attack!("recvmsg", libc::SYS_recvmsg, [3, buffer(), 0], []),
     attack!("shutdown", libc::SYS_shutdown, [3, 2], []),
-    attack!("getsockopt", libc::SYS_getsockopt, [3, 1, 17, buffer(), buffer()], []),
-    attack!("execve", libc::SYS_execve, [path("/bin/sh"), 0, 0], [Wall::Landlock, Wall::Namespaces]),
-    attack!("execveat", libc::SYS_execveat, [AT, path("/bin/sh"), 0, 0, 0], [Wall::Landlock, Wall::Namespaces]),
+    attack!(
+        "getsockopt",
+        libc::SYS_getsockopt,
+        [3, 1, 17, buffer(), buffer()],
+        []
+    ),
+    attack!(
+        "execve",
+        libc::SYS_execve,
+        [path("/bin/sh"), 0, 0],
+        [Wall::Landlock, Wall::Namespaces]
+    ),
+    attack!(
+        "execveat",
+        libc::SYS_execveat,
+        [AT, path("/bin/sh"), 0, 0, 0],
+        [Wall::Landlock, Wall::Namespaces]
+    ),
     attack!("fork", libc::SYS_fork, [], [Wall::Limits]),
     attack!("vfork", libc::SYS_vfork, [], [Wall::Limits]),
-    attack!("clone", libc::SYS_clone, [libc::SIGCHLD as i64, 0, 0, 0, 0], [Wall::Limits]),
-    attack!("clone_thread", libc::SYS_clone, [(libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM) as i64, 0, 0, 0, 0], [Wall::Limits]),
-    attack!("clone_users", libc::SYS_clone, [(libc::CLONE_NEWUSER | libc::SIGCHLD) as i64, 0, 0, 0, 0], [Wall::Limits]),
+    attack!(
+        "clone",
+        libc::SYS_clone,
+        [libc::SIGCHLD as i64, 0, 0, 0, 0],
+        [Wall::Limits]
+    ),
+    attack!(
+        "clone_thread",
+        libc::SYS_clone,
+        [
+            (libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM) as i64,
+            0,
+            0,
+            0,
+            0
+        ],
+        [Wall::Limits]
+    ),
+    attack!(
+        "clone_users",
+        libc::SYS_clone,
+        [(libc::CLONE_NEWUSER | libc::SIGCHLD) as i64, 0, 0, 0, 0],
+        [Wall::Limits]
+    ),
     attack!("clone3", libc::SYS_clone3, [buffer(), 64], []),
-    attack!("ptrace", libc::SYS_ptrace, [libc::PTRACE_ATTACH as i64, PARENT, 0, 0], [Wall::Namespaces]),
+    attack!(
+        "ptrace",
+        libc::SYS_ptrace,
+        [libc::PTRACE_ATTACH as i64, PARENT, 0, 0],
+        [Wall::Namespaces]
+    ),
     attack!("kill", libc::SYS_kill, [PARENT, 0], [Wall::Namespaces]),
     attack!("kill_all", libc::SYS_kill, [-1, 0], [Wall::Namespaces]),
     attack!("tkill", libc::SYS_tkill, [PARENT, 0], [Wall::Namespaces]),
-    attack!("tgkill", libc::SYS_tgkill, [PARENT, PARENT, 0], [Wall::Namespaces]),
-    attack!("pidfd_open", libc::SYS_pidfd_open, [PARENT, 0], [Wall::Namespaces]),
+    attack!(
+        "tgkill",
+        libc::SYS_tgkill,
+        [PARENT, PARENT, 0],
+        [Wall::Namespaces]
+    ),
+    attack!(
+        "pidfd_open",
+        libc::SYS_pidfd_open,
+        [PARENT, 0],
+        [Wall::Namespaces]
+    ),
     attack!("pidfd_getfd", libc::SYS_pidfd_getfd, [3, 0, 0], []),
     attack!("getppid", libc::SYS_getppid, [], []),
-    attack!("mount", libc::SYS_mount, [path("none"), path("/"), path("tmpfs"), 0, 0], [Wall::Capabilities]),
-    attack!("umount", libc::SYS_umount2, [path("/"), libc::MNT_DETACH as i64], [Wall::Capabilities]),
-    attack!("pivot_root", libc::SYS_pivot_root, [path("/"), path("/")], [Wall::Capabilities]),
-    attack!("fsopen", libc::SYS_fsopen, [path("tmpfs"), 0], [Wall::Capabilities]),
-    attack!("open_tree", libc::SYS_open_tree, [AT, path("/"), 1], [Wall::Capabilities]),
-    attack!("unshare_users", libc::SYS_unshare, [libc::CLONE_NEWUSER as i64], []),
-    attack!("unshare_network", libc::SYS_unshare, [libc::CLONE_NEWNET as i64], [Wall::Capabilities]),
+    attack!(
+        "mount",
+        libc::SYS_mount,
+        [path("none"), path("/"), path("tmpfs"), 0, 0],
+        [Wall::Capabilities]
+    ),
+    attack!(
+        "umount",
+        libc::SYS_umount2,
+        [path("/"), libc::MNT_DETACH as i64],
+        [Wall::Capabilities]
+    ),
+    attack!(
+        "pivot_root",
+        libc::SYS_pivot_root,
+        [path("/"), path("/")],
+        [Wall::Capabilities]
+    ),
+    attack!(
+        "fsopen",
+        libc::SYS_fsopen,
+        [path("tmpfs"), 0],
+        [Wall::Capabilities]
+    ),
+    attack!(
+        "open_tree",
+        libc::SYS_open_tree,
+        [AT, path("/"), 1],
+        [Wall::Capabilities]
+    ),
+    attack!(
+        "unshare_users",
+        libc::SYS_unshare,
+        [libc::CLONE_NEWUSER as i64],
+        []
+    ),
+    attack!(
+        "unshare_network",
+        libc::SYS_unshare,
+        [libc::CLONE_NEWNET as i64],
+        [Wall::Capabilities]
+    ),
     attack!("setns", libc::SYS_setns, [3, libc::CLONE_NEWNET as i64], []),
-    attack!("io_uring_setup", libc::SYS_io_uring_setup, [4, buffer()], [Wall::Limits]),
+    attack!(
+        "io_uring_setup",
+        libc::SYS_io_uring_setup,
+        [4, buffer()],
+        [Wall::Limits]
+    ),
     attack!("bpf", libc::SYS_bpf, [0, buffer(), 64], [Wall::Capabilities]),
     attack!("keyctl", libc::SYS_keyctl, [0, -3, 0], []),
-    attack!("add_key", libc::SYS_add_key, [path("user"), path("x"), path("y"), 1, -3], []),
-    attack!("request_key", libc::SYS_request_key, [path("user"), path("x"), 0, -3], []),
-    attack!("perf_event_open", libc::SYS_perf_event_open, [buffer(), 0, -1, -1, 0], []),
+    attack!(
+        "add_key",
+        libc::SYS_add_key,
+        [path("user"), path("x"), path("y"), 1, -3],
+        []
+    ),
+    attack!(
+        "request_key",
+        libc::SYS_request_key,
+        [path("user"), path("x"), 0, -3],
+        []
+    ),
+    attack!(
+        "perf_event_open",
+        libc::SYS_perf_event_open,
+        [buffer(), 0, -1, -1, 0],
+        []
+    ),
     attack!("userfaultfd", libc::SYS_userfaultfd, [1], [Wall::Limits]),
-    attack!("process_vm_readv", libc::SYS_process_vm_readv, [PARENT, vector(), 1, vector(), 1, 0], [Wall::Namespaces]),
-    attack!("process_vm_writev", libc::SYS_process_vm_writev, [PARENT, vector(), 1, vector(), 1, 0], [Wall::Namespaces]),
+    attack!(
+        "process_vm_readv",
+        libc::SYS_process_vm_readv,
+        [PARENT, vector(), 1, vector(), 1, 0],
+        [Wall::Namespaces]
+    ),
+    attack!(
+        "process_vm_writev",
+        libc::SYS_process_vm_writev,
+        [PARENT, vector(), 1, vector(), 1, 0],
+        [Wall::Namespaces]
+    ),
     attack!("shmget", libc::SYS_shmget, [1234, 4096, 0o1600], []),
     attack!("shmat", libc::SYS_shmat, [0, 0, 0], []),
     attack!("msgget", libc::SYS_msgget, [1234, 0o1600], []),
     attack!("semget", libc::SYS_semget, [1234, 1, 0o1600], []),
     attack!("mq_open", libc::SYS_mq_open, [path("x"), 0o102, 0o600, 0], []),
-    attack!("memfd_create", libc::SYS_memfd_create, [path("x"), 0], [Wall::Limits]),
+    attack!(
+        "memfd_create",
+        libc::SYS_memfd_create,
+        [path("x"), 0],
+        [Wall::Limits]
+    ),
     attack!("memfd_secret", libc::SYS_memfd_secret, [0], []),
-    attack!("map_executable", libc::SYS_mmap, [0, 4096, RWX, PRIVATE, -1, 0], []),
+    attack!(
+        "map_executable",
+        libc::SYS_mmap,
+        [0, 4096, RWX, PRIVATE, -1, 0],
+        []
+    ),
     attack!("map_shared", libc::SYS_mmap, [0, 4096, RW, SHARED, -1, 0], []),
-    attack!("map_file", libc::SYS_mmap, [0, 4096, libc::PROT_READ as i64, libc::MAP_PRIVATE as i64, 3, 0], []),
-    attack!("map_fixed", libc::SYS_mmap, [0x10000, 4096, RW, PRIVATE | libc::MAP_FIXED as i64, -1, 0], []),
+    attack!(
+        "map_file",
+        libc::SYS_mmap,
+        [0, 4096, libc::PROT_READ as i64, libc::MAP_PRIVATE as i64, 3, 0],
+        []
+    ),
+    attack!(
+        "map_fixed",
+        libc::SYS_mmap,
+        [0x10000, 4096, RW, PRIVATE | libc::MAP_FIXED as i64, -1, 0],
+        []
+    ),
     attack!("protect_executable", libc::SYS_mprotect, [page(), 4096, RWX], []),
-    attack!("pkey_mprotect", libc::SYS_pkey_mprotect, [page(), 4096, RWX, -1], []),
-    attack!("madvise", libc::SYS_madvise, [page(), 4096, libc::MADV_DONTNEED as i64], []),
-    attack!("remap_fixed", libc::SYS_mremap, [page(), 4096, 4096, 3, page()], []),
+    attack!(
+        "pkey_mprotect",
+        libc::SYS_pkey_mprotect,
+        [page(), 4096, RWX, -1],
+        []
+    ),
+    attack!(
+        "madvise",
+        libc::SYS_madvise,
+        [page(), 4096, libc::MADV_DONTNEED as i64],
+        []
+    ),
+    attack!(
+        "remap_fixed",
+        libc::SYS_mremap,
+        [page(), 4096, 4096, 3, page()],
+        []
+    ),
     attack!("personality", libc::SYS_personality, [0x0400000], []),
     attack!("quotactl", libc::SYS_quotactl, [0, 0, 0, 0], []),
     attack!("swapon", libc::SYS_swapon, [path("/x"), 0], [Wall::Capabilities]),
-    attack!("reboot", libc::SYS_reboot, [0xfee1dead, 672274793, 0, 0], [Wall::Capabilities]),
-    attack!("init_module", libc::SYS_init_module, [0, 0, 0], [Wall::Capabilities]),
-    attack!("finit_module", libc::SYS_finit_module, [3, 0, 0], [Wall::Capabilities]),
-    attack!("delete_module", libc::SYS_delete_module, [path("x"), 0], [Wall::Capabilities]),
-    attack!("kexec_load", libc::SYS_kexec_load, [0, 0, 0, 0], [Wall::Capabilities]),
-    attack!("settimeofday", libc::SYS_settimeofday, [buffer(), 0], [Wall::Capabilities]),
-    attack!("clock_settime", libc::SYS_clock_settime, [0, buffer()], [Wall::Capabilities]),
+    attack!(
+        "reboot",
+        libc::SYS_reboot,
+        [0xfee1dead, 672274793, 0, 0],
+        [Wall::Capabilities]
+    ),
+    attack!(
+        "init_module",
+        libc::SYS_init_module,
+        [0, 0, 0],
+        [Wall::Capabilities]
+    ),
+    attack!(
+        "finit_module",
+        libc::SYS_finit_module,
+        [3, 0, 0],
+        [Wall::Capabilities]
+    ),
+    attack!(
+        "delete_module",
+        libc::SYS_delete_module,
+        [path("x"), 0],
+        [Wall::Capabilities]
+    ),
+    attack!(
+        "kexec_load",
+        libc::SYS_kexec_load,
+        [0, 0, 0, 0],
+        [Wall::Capabilities]
+    ),
+    attack!(
+        "settimeofday",
+        libc::SYS_settimeofday,
+        [buffer(), 0],
+        [Wall::Capabilities]
+    ),
+    attack!(
+        "clock_settime",
+        libc::SYS_clock_settime,
+        [0, buffer()],
+        [Wall::Capabilities]
+    ),
     attack!("adjtimex", libc::SYS_adjtimex, [buffer()], []),
     attack!("setuid", libc::SYS_setuid, [0], [Wall::Capabilities]),
-    attack!("setgid", libc::SYS_setgid, [0], [Wall::Capabilities]),
+    attack!("setgid", libc::SYS_setgid, [5], [Wall::Capabilities]),
     attack!("setgroups", libc::SYS_setgroups, [0, 0], [Wall::Capabilities]),
     attack!("setresuid", libc::SYS_setresuid, [0, 0, 0], [Wall::Capabilities]),
     attack!("capset", libc::SYS_capset, [buffer(), buffer()], []),
     attack!("capget", libc::SYS_capget, [buffer(), buffer()], []),
-    attack!("prctl_dumpable", libc::SYS_prctl, [libc::PR_SET_DUMPABLE as i64, 1, 0, 0, 0], []),
-    attack!("prctl_seccomp", libc::SYS_prctl, [libc::PR_SET_SECCOMP as i64, 0, 0, 0, 0], []),
+    attack!(
+        "prctl_dumpable",
+        libc::SYS_prctl,
+        [libc::PR_SET_DUMPABLE as i64, 1, 0, 0, 0],
+        []
+    ),
+    attack!(
+        "prctl_seccomp",
+        libc::SYS_prctl,
+        [libc::PR_SET_SECCOMP as i64, 0, 0, 0, 0],
+        []
+    ),
     attack!("seccomp", libc::SYS_seccomp, [0, 0, 0], []),
     attack!("dup", libc::SYS_dup, [3], [Wall::Limits]),
     attack!("dup3", libc::SYS_dup3, [3, 9, 0], [Wall::Limits]),
-    attack!("fcntl_dup", libc::SYS_fcntl, [3, libc::F_DUPFD as i64, 0], [Wall::Limits]),
+    attack!(
+        "fcntl_dup",
+        libc::SYS_fcntl,
+        [3, libc::F_DUPFD as i64, 0],
+        [Wall::Limits]
+    ),
     attack!("ioctl", libc::SYS_ioctl, [3, 0x541B as i64, buffer()], []),
     attack!("read_0", libc::SYS_read, [0, buffer(), 1], []),
     attack!("read_1", libc::SYS_read, [1, buffer(), 1], []),
@@ -163,39 +419,144 @@ const ATTACKS: &[Attack] = &[
     attack!("vmsplice", libc::SYS_vmsplice, [3, buffer(), 0, 0], []),
     attack!("sendfile", libc::SYS_sendfile, [3, 3, 0, 1], []),
     attack!("pipe", libc::SYS_pipe2, [buffer(), 0], [Wall::Limits]),
-    attack!("socketpair", libc::SYS_socketpair, [1, 1, 0, buffer()], [Wall::Limits]),
+    attack!(
+        "socketpair",
+        libc::SYS_socketpair,
+        [1, 1, 0, buffer()],
+        [Wall::Limits]
+    ),
     attack!("eventfd", libc::SYS_eventfd2, [0, 0], [Wall::Limits]),
     attack!("epoll", libc::SYS_epoll_create1, [0], [Wall::Limits]),
     attack!("timerfd", libc::SYS_timerfd_create, [1, 0], [Wall::Limits]),
-    attack!("signalfd", libc::SYS_signalfd4, [-1, buffer(), 8, 0], [Wall::Limits]),
+    attack!(
+        "signalfd",
+        libc::SYS_signalfd4,
+        [-1, buffer(), 8, 0],
+        [Wall::Limits]
+    ),
     attack!("inotify", libc::SYS_inotify_init1, [0], [Wall::Limits]),
     attack!("fanotify", libc::SYS_fanotify_init, [0, 0], [Wall::Limits]),
     attack!("chroot", libc::SYS_chroot, [path("/")], [Wall::Capabilities]),
     attack!("chdir", libc::SYS_chdir, [path("/etc")], [Wall::Namespaces]),
-    attack!("mknod", libc::SYS_mknodat, [AT, path("/tmp/x"), 0o10600, 0], [Wall::Landlock, Wall::Namespaces]),
-    attack!("mkdir", libc::SYS_mkdirat, [AT, path("/tmp/x"), 0o700], [Wall::Landlock, Wall::Namespaces]),
-    attack!("link", libc::SYS_linkat, [AT, path("/etc/passwd"), AT, path("/tmp/x"), 0], [Wall::Landlock, Wall::Namespaces]),
-    attack!("symlink", libc::SYS_symlinkat, [path("/etc"), AT, path("/tmp/x")], [Wall::Landlock, Wall::Namespaces]),
-    attack!("rename", libc::SYS_renameat2, [AT, path("/tmp/x"), AT, path("/tmp/y"), 0], [Wall::Namespaces]),
-    attack!("unlink", libc::SYS_unlinkat, [AT, path("/tmp/x"), 0], [Wall::Namespaces]),
-    attack!("chmod", libc::SYS_fchmodat, [AT, path("/tmp"), 0o777], [Wall::Namespaces]),
-    attack!("chown", libc::SYS_fchownat, [AT, path("/tmp"), 0, 0, 0], [Wall::Namespaces]),
-    attack!("truncate", libc::SYS_truncate, [path("/etc/passwd"), 0], [Wall::Landlock, Wall::Namespaces]),
-    attack!("statfs", libc::SYS_statfs, [path("/proc"), buffer()], [Wall::Namespaces]),
+    attack!(
+        "mknod",
+        libc::SYS_mknodat,
+        [AT, path("/tmp/x"), 0o10600, 0],
+        [Wall::Landlock, Wall::Namespaces]
+    ),
+    attack!(
+        "mkdir",
+        libc::SYS_mkdirat,
+        [AT, path("/tmp/x"), 0o700],
+        [Wall::Landlock, Wall::Namespaces]
+    ),
+    attack!(
+        "link",
+        libc::SYS_linkat,
+        [AT, path("/etc/passwd"), AT, path("/tmp/x"), 0],
+        [Wall::Landlock, Wall::Namespaces]
+    ),
+    attack!(
+        "symlink",
+        libc::SYS_symlinkat,
+        [path("/etc"), AT, path("/tmp/x")],
+        [Wall::Landlock, Wall::Namespaces]
+    ),
+    attack!(
+        "rename",
+        libc::SYS_renameat2,
+        [AT, path("/tmp/x"), AT, path("/tmp/y"), 0],
+        [Wall::Namespaces]
+    ),
+    attack!(
+        "unlink",
+        libc::SYS_unlinkat,
+        [AT, path("/tmp/x"), 0],
+        [Wall::Namespaces]
+    ),
+    attack!(
+        "chmod",
+        libc::SYS_fchmodat,
+        [AT, path("/tmp"), 0o777],
+        [Wall::Namespaces]
+    ),
+    attack!(
+        "chown",
+        libc::SYS_fchownat,
+        [AT, path("/tmp"), 0, 0, 0],
+        [Wall::Namespaces]
+    ),
+    attack!(
+        "truncate",
+        libc::SYS_truncate,
+        [path("/etc/passwd"), 0],
+        [Wall::Landlock, Wall::Namespaces]
+    ),
+    attack!(
+        "statfs",
+        libc::SYS_statfs,
+        [path("/proc"), buffer()],
+        [Wall::Namespaces]
+    ),
     attack!("getdents", libc::SYS_getdents64, [3, buffer(), 64], []),
-    attack!("sethostname", libc::SYS_sethostname, [path("x"), 1], [Wall::Capabilities]),
+    attack!(
+        "sethostname",
+        libc::SYS_sethostname,
+        [path("x"), 1],
+        [Wall::Capabilities]
+    ),
     attack!("acct", libc::SYS_acct, [path("/x")], [Wall::Capabilities]),
     attack!("syslog", libc::SYS_syslog, [3, buffer(), 64], []),
-    attack!("name_to_handle_at", libc::SYS_name_to_handle_at, [AT, path("/etc"), buffer(), buffer(), 0], [Wall::Namespaces]),
-    attack!("open_by_handle_at", libc::SYS_open_by_handle_at, [3, buffer(), 0], []),
-    attack!("landlock_create", libc::SYS_landlock_create_ruleset, [0, 0, 1], []),
+    attack!(
+        "name_to_handle_at",
+        libc::SYS_name_to_handle_at,
+        [AT, path("/etc"), buffer(), buffer(), 0],
+        [Wall::Namespaces]
+    ),
+    attack!(
+        "open_by_handle_at",
+        libc::SYS_open_by_handle_at,
+        [3, buffer(), 0],
+        []
+    ),
+    attack!(
+        "landlock_create",
+        libc::SYS_landlock_create_ruleset,
+        [0, 0, 1],
+        []
+    ),
     attack!("landlock_restrict", libc::SYS_landlock_restrict_self, [3, 0], []),
-    attack!("raise_files", libc::SYS_prlimit64, [0, libc::RLIMIT_NOFILE as i64, limits(64), 0], [Wall::Limits]),
-    attack!("raise_processes", libc::SYS_prlimit64, [0, libc::RLIMIT_NPROC as i64, limits(64), 0], [Wall::Limits]),
-    attack!("limits_of_parent", libc::SYS_prlimit64, [PARENT, libc::RLIMIT_CPU as i64, limits(1), 0], [Wall::Namespaces]),
+    attack!(
+        "raise_files",
+        libc::SYS_prlimit64,
+        [0, libc::RLIMIT_NOFILE as i64, limits(64), 0],
+        [Wall::Limits]
+    ),
+    attack!(
+        "raise_processes",
+        libc::SYS_prlimit64,
+        [0, libc::RLIMIT_NPROC as i64, limits(64), 0],
+        [Wall::Limits]
+    ),
+    attack!(
+        "limits_of_parent",
+        libc::SYS_prlimit64,
+        [PARENT, libc::RLIMIT_CPU as i64, limits(1), 0],
+        [Wall::Namespaces]
+    ),
     attack!("raise_priority", libc::SYS_setpriority, [0, 0, -5], []),
-    attack!("sched_setaffinity", libc::SYS_sched_setaffinity, [0, 8, buffer()], []),
-    attack!("sched_setscheduler", libc::SYS_sched_setscheduler, [0, 1, buffer()], []),
+    attack!(
+        "sched_setaffinity",
+        libc::SYS_sched_setaffinity,
+        [0, 8, buffer()],
+        []
+    ),
+    attack!(
+        "sched_setscheduler",
+        libc::SYS_sched_setscheduler,
+        [0, 1, buffer()],
+        []
+    ),
     attack!("membarrier", libc::SYS_membarrier, [0, 0, 0], []),
     attack!("rseq", libc::SYS_rseq, [buffer(), 32, 0, 0], []),
     attack!("futex", libc::SYS_futex, [buffer(), 0, 1, 0, 0, 0], []),
@@ -212,12 +573,32 @@ const ATTACKS: &[Attack] = &[
     attack!("getcwd", libc::SYS_getcwd, [buffer(), 64], []),
     attack!("poll", libc::SYS_poll, [buffer(), 0, 0], []),
     attack!("pause", libc::SYS_pause, [], []),
-    attack!("sleep_another_clock", libc::SYS_clock_nanosleep, [libc::CLOCK_REALTIME_ALARM as i64, 0, buffer(), 0], []),
+    attack!(
+        "sleep_another_clock",
+        libc::SYS_clock_nanosleep,
+        [libc::CLOCK_REALTIME_ALARM as i64, 0, buffer(), 0],
+        []
+    ),
     attack!("random_blocking_pool", libc::SYS_getrandom, [buffer(), 1, 2], []),
     attack!("exit_one_thread", libc::SYS_exit, [0], []),
-    attack!("kcmp", libc::SYS_kcmp, [PARENT, PARENT, 0, 0, 0], [Wall::Namespaces]),
-    attack!("process_madvise", libc::SYS_process_madvise, [3, buffer(), 1, 4, 0], []),
-    attack!("move_pages", libc::SYS_move_pages, [PARENT, 0, 0, 0, 0, 0], [Wall::Namespaces]),
+    attack!(
+        "kcmp",
+        libc::SYS_kcmp,
+        [PARENT, PARENT, 0, 0, 0],
+        [Wall::Namespaces]
+    ),
+    attack!(
+        "process_madvise",
+        libc::SYS_process_madvise,
+        [3, buffer(), 1, 4, 0],
+        []
+    ),
+    attack!(
+        "move_pages",
+        libc::SYS_move_pages,
+        [PARENT, 0, 0, 0, 0, 0],
+        [Wall::Namespaces]
+    ),
     attack!("mbind", libc::SYS_mbind, [page(), 4096, 0, 0, 0, 0], []),
     attack!("ioperm", libc::SYS_ioperm, [0, 1, 1], [Wall::Capabilities]),
     attack!("iopl", libc::SYS_iopl, [3], [Wall::Capabilities]),
@@ -264,7 +645,10 @@ pub fn trials() -> impl Iterator<Item = Trial> {
     let full = ATTACKS
         .iter()
         .map(|attack| Trial::test(format!("full::{}", attack.name), || at_full_lockdown(attack)));
-    let had: Vec<Wall> = Wall::ALL.into_iter().filter(|wall| tiers::is_had(*wall)).collect();
+    let had: Vec<Wall> = Wall::ALL
+        .into_iter()
+        .filter(|wall| tiers::is_had(*wall))
+        .collect();
     let alone = ATTACKS.iter().flat_map(move |attack| {
         let had = had.clone();
         attack.alone.iter().map(move |wall| {
@@ -328,7 +712,9 @@ fn call(number: i64, arguments: &[i64]) -> i64 {
 fn int80() -> i64 {
     let mut answer: i64 = 20;
     // SAFETY: none, as above; 20 is getpid there, and has no arguments.
-    unsafe { std::arch::asm!("int 0x80", inlateout("rax") answer, out("r8") _, out("r9") _, out("r10") _, out("r11") _) };
+    unsafe {
+        std::arch::asm!("int 0x80", inlateout("rax") answer, out("r8") _, out("r9") _, out("r10") _, out("r11") _)
+    };
     answer
 }
 

@@ -69,7 +69,12 @@ impl Zygote {
 
     pub fn call(&self, code: &str) -> (End, i32) {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        control::send(self.control.as_fd(), &Request::Spawn { id: 1 }, Some(theirs.as_fd())).unwrap();
+        control::send(
+            self.control.as_fd(),
+            &Request::Spawn { id: 1 },
+            Some(theirs.as_fd()),
+        )
+        .unwrap();
         drop(theirs);
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = frame::Request {

@@ -25,8 +25,14 @@ fn walls(mode: &str) -> Walls {
     let none = Walls::none();
     match mode {
         "full" => Walls::all(),
-        "namespaces" => Walls { namespaces: true, ..none },
-        "landlock" => Walls { landlock: true, ..none },
+        "namespaces" => Walls {
+            namespaces: true,
+            ..none
+        },
+        "landlock" => Walls {
+            landlock: true,
+            ..none
+        },
         // With namespaces, for only there is something to be given up.
         "capabilities" => Walls {
             namespaces: true,
@@ -37,7 +43,11 @@ fn walls(mode: &str) -> Walls {
         other => {
             let mut walls = Walls::all();
             let without = other.strip_prefix("without:").unwrap_or_default();
-            let allowed = walls.allowed.iter_mut().flatten().filter(|row| row.name != without);
+            let allowed = walls
+                .allowed
+                .iter_mut()
+                .flatten()
+                .filter(|row| row.name != without);
             walls.allowed = Some(allowed.map(|row| *row).collect());
             walls
         }
@@ -46,7 +56,10 @@ fn walls(mode: &str) -> Walls {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    if arguments.get(1).is_some_and(|argument| argument == ZYGOTE_ARGUMENT) {
+    if arguments
+        .get(1)
+        .is_some_and(|argument| argument == ZYGOTE_ARGUMENT)
+    {
         let mut native = Native;
         let mut script = Script::default();
         let body: &mut dyn Body = match arguments[3].as_str() {
@@ -61,6 +74,9 @@ fn main() -> ExitCode {
     if std::env::var_os("PROBE_TABLE").is_some() {
         attacks::print_table();
     }
-    let trials: Vec<Trial> = attacks::trials().chain(rows::trials()).chain(tiers::trials()).collect();
+    let trials: Vec<Trial> = attacks::trials()
+        .chain(rows::trials())
+        .chain(tiers::trials())
+        .collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

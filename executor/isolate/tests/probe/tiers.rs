@@ -10,7 +10,10 @@ use crate::attacks::{self, Attack};
 use crate::broker::{End, Zygote};
 
 pub fn trials() -> impl Iterator<Item = Trial> {
-    [Trial::test("tier::what_is_claimed_is_had", || claimed_is_had().map(drop))].into_iter()
+    [Trial::test("tier::what_is_claimed_is_had", || {
+        claimed_is_had().map(drop)
+    })]
+    .into_iter()
 }
 
 /// # Errors
@@ -21,7 +24,10 @@ fn claimed_is_had() -> Result<Option<Tier>, Failed> {
         if !found.holds() {
             continue;
         }
-        for attack in attacks::all().iter().filter(|attack| attack.alone.contains(&found.wall)) {
+        for attack in attacks::all()
+            .iter()
+            .filter(|attack| attack.alone.contains(&found.wall))
+        {
             refused_by(found.wall, attack)?;
         }
     }
@@ -46,7 +52,10 @@ pub fn refused_by(wall: Wall, attack: &Attack) -> Result<(), Failed> {
 /// Whether a wall can be had here at all, for a test of what it refuses.
 pub fn is_had(wall: Wall) -> bool {
     let zygote = Zygote::start("full", "native");
-    zygote.findings.iter().any(|found| found.wall == wall && found.holds())
+    zygote
+        .findings
+        .iter()
+        .any(|found| found.wall == wall && found.holds())
 }
 
 #[expect(clippy::print_stdout, reason = "it is asked to")]
