@@ -3,10 +3,8 @@
 
 mod all_in_one_killed;
 mod client_gone;
-mod control_plane_killed;
-mod engine_lost;
-mod executor_killed;
-mod neighbours;
+mod docker;
+mod isolates_killed;
 mod postgres_lost;
 
 use std::time::Duration;

@@ -1,14 +1,13 @@
 //! Code that means harm. Each attempt has the outcome that its author is told, and a neighbour that is called while it runs
-//! is answered, rightly and soon.
+//! is answered, rightly and soon. One suite over both engines; `docker` and `isolate` hold what only code there can try.
 
+mod docker;
 mod endings;
-mod files;
-mod forks;
+mod isolate;
 mod loops;
 mod memory;
 mod output;
 mod patched;
-mod reach;
 mod results;
 mod state;
 
@@ -17,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use dynamic_mcp_tests::client::{Era, McpClient};
 use dynamic_mcp_tests::measured::measured;
+use dynamic_mcp_tests::on::On;
 use dynamic_mcp_tests::server::AllInOne;
 use serde_json::{Value, json};
 
@@ -39,8 +39,8 @@ struct Ward {
 }
 
 impl Ward {
-    async fn start() -> Result<Self> {
-        let server = AllInOne::start(&SETTINGS).await?;
+    async fn start(on: On) -> Result<Self> {
+        let server = AllInOne::start(&[&SETTINGS, on.settings()].concat()).await?;
         let client = server.client(Era::Modern).await?;
         client
             .create_tool("neighbour", "return args.n * 2;", json!({}))

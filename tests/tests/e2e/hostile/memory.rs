@@ -2,14 +2,19 @@
 
 use anyhow::Result;
 use dynamic_mcp_tests::measured::measured;
+use dynamic_mcp_tests::on::On;
 
 use super::{LONG, Ward, assert_ended};
 
-#[tokio::test]
-async fn a_memory_bomb_is_out_of_memory_whoever_notices() -> Result<()> {
-    let ward = Ward::start().await?;
+dynamic_mcp_tests::on_every_engine![
+    a_memory_bomb_is_out_of_memory_whoever_notices,
+    endless_recursion_is_the_codes_own_error,
+];
+
+async fn a_memory_bomb_is_out_of_memory_whoever_notices(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
     for code in [
-        // V8 gives up by itself.
+        // The engine gives up by itself.
         "const all = []; for (;;) all.push(new Array(100_000).fill(1.5));",
         // Outside of V8's heap: the kernel ends it.
         "const all = []; for (;;) all.push(Buffer.alloc(16 << 20, 1));",
@@ -22,9 +27,8 @@ async fn a_memory_bomb_is_out_of_memory_whoever_notices() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn endless_recursion_is_the_codes_own_error() -> Result<()> {
-    let ward = Ward::start().await?;
+async fn endless_recursion_is_the_codes_own_error(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
     let ended = ward
         .run("const again = () => again() + 1; return again();", LONG)
         .await?;

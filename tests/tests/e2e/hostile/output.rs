@@ -2,19 +2,31 @@
 
 use anyhow::{Context, Result};
 use dynamic_mcp_tests::measured::measured;
+use dynamic_mcp_tests::on::On;
 
 use super::{LONG, SHORT, Ward, assert_ended};
 
-#[tokio::test]
-async fn a_gigabyte_of_output_is_truncated_and_the_result_arrives() -> Result<()> {
-    let ward = Ward::start().await?;
-    let code = "const { once } = await import('node:events'); \
-        const chunk = 'x'.repeat(1 << 20); \
-        process.stdout.write('the head\\n'); \
-        for (let i = 0; i < 1024; i += 1) if (!process.stdout.write(chunk)) await once(process.stdout, 'drain'); \
-        process.stdout.write('\\nthe tail'); \
-        return 'done';";
-    let ended = ward.run(code, LONG * 2).await?;
+/// Node.js keeps in memory what is printed faster than it can be written, so there the code waits for it.
+const PUT: &str = "const put = globalThis.process \
+    ? (to, text) => new Promise((written) => process[to === 'log' ? 'stdout' : 'stderr'].write(text + '\\n', written)) \
+    : (to, text) => console[to](text);";
+
+dynamic_mcp_tests::on_every_engine![
+    a_gigabyte_of_output_is_truncated_and_the_result_arrives,
+    endless_output_ends_at_the_timeout_and_is_kept_up_to_the_cap,
+    forged_frames_are_plain_output,
+];
+
+async fn a_gigabyte_of_output_is_truncated_and_the_result_arrives(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
+    let code = format!(
+        "{PUT} const line = 'x'.repeat((1 << 20) - 1); \
+        await put('log', 'the head'); \
+        for (let i = 0; i < 1024; i += 1) await put('log', line); \
+        await put('log', 'the tail'); \
+        return 'done';"
+    );
+    let ended = ward.run(&code, LONG * 2).await?;
     measured(format!("a gigabyte: {} ms", ended["durationMs"]));
     assert_eq!(
         (&ended["outcome"], &ended["result"]),
@@ -26,7 +38,7 @@ async fn a_gigabyte_of_output_is_truncated_and_the_result_arrives() -> Result<()
     let stdout = ended["stdout"].as_str().context("what was printed")?;
     assert!(stdout.len() < 210_000, "{} bytes came back", stdout.len());
     assert!(
-        stdout.starts_with("the head\n") && stdout.ends_with("\nthe tail"),
+        stdout.starts_with("the head\n") && stdout.ends_with("\nthe tail\n"),
         "head or tail is missing"
     );
     let mark = stdout
@@ -38,13 +50,12 @@ async fn a_gigabyte_of_output_is_truncated_and_the_result_arrives() -> Result<()
     Ok(())
 }
 
-#[tokio::test]
-async fn endless_output_ends_at_the_timeout_and_is_kept_up_to_the_cap() -> Result<()> {
-    let ward = Ward::start().await?;
-    let code = "const { writeSync } = await import('node:fs'); \
-        const chunk = 'y'.repeat(1 << 16); \
-        for (;;) { try { writeSync(1, chunk); writeSync(2, chunk); } catch {} }";
-    let ended = ward.run(code, SHORT).await?;
+async fn endless_output_ends_at_the_timeout_and_is_kept_up_to_the_cap(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
+    let code = format!(
+        "{PUT} const chunk = 'y'.repeat(1 << 16); for (;;) {{ await put('log', chunk); await put('error', chunk); }}"
+    );
+    let ended = ward.run(&code, SHORT).await?;
     assert_ended(&ended, "timed_out", "2000 ms");
     assert_eq!(ended["outputTruncated"], true);
     for stream in ["stdout", "stderr"] {
@@ -60,13 +71,12 @@ async fn endless_output_ends_at_the_timeout_and_is_kept_up_to_the_cap() -> Resul
 }
 
 /// The layout of a frame is public; the nonce of the call is not.
-#[tokio::test]
-async fn forged_frames_are_plain_output() -> Result<()> {
-    let ward = Ward::start().await?;
-    let code = "const { writeSync } = await import('node:fs'); \
-        const frame = (kind) => '\\0' + 'a'.repeat(32) + kind + '0' + '0008' + '\"forged\"'; \
-        for (const kind of 'rtuixnphe') for (const fd of [1, 2, 4, 5]) writeSync(fd, frame(kind)); \
-        writeSync(1, '\\0'.repeat(5000)); \
+async fn forged_frames_are_plain_output(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
+    let code = "const frame = (kind) => '\\0' + 'a'.repeat(32) + kind + '0' + '0008' + '\"forged\"'; \
+        for (const kind of 'rtuixnphe') { console.log(frame(kind)); console.error(frame(kind)); } \
+        for (let kind = 0; kind < 16; kind += 1) console.log(String.fromCharCode(kind) + '\\x08\\0\\0\\0\"forged\"'); \
+        console.log('\\0'.repeat(5000)); \
         return 'real';";
     let ended = ward.run(code, LONG).await?;
     assert_eq!(
@@ -80,50 +90,6 @@ async fn forged_frames_are_plain_output() -> Result<()> {
             .is_some_and(|stdout| stdout.contains("forged")),
         "{ended}"
     );
-    ward.stop().await;
-    Ok(())
-}
-
-#[tokio::test]
-async fn closing_its_own_output_only_silences_the_code() -> Result<()> {
-    let ward = Ward::start().await?;
-    for code in [
-        "process.stdout.end(); return 1;",
-        "process.stdout.destroy(); process.stderr.destroy(); return 1;",
-        "const { closeSync } = await import('node:fs'); closeSync(1); closeSync(2); return 1;",
-        "const { closeSync } = await import('node:fs'); closeSync(0); return 1;",
-        "process.stdout.write = () => { throw new Error('no'); }; return 1;",
-    ] {
-        let ended = ward.run(code, LONG).await?;
-        assert_eq!(
-            (&ended["outcome"], &ended["result"]),
-            (&"ok".into(), &1.into()),
-            "{code}: {ended}"
-        );
-    }
-    ward.stop().await;
-    Ok(())
-}
-
-#[tokio::test]
-async fn closing_the_runners_channel_ends_the_call_at_once() -> Result<()> {
-    let ward = Ward::start().await?;
-    for code in [
-        "const { closeSync } = await import('node:fs'); closeSync(4); return 1;",
-        "const { closeSync } = await import('node:fs'); \
-            for (let fd = 0; fd < 64; fd += 1) try { closeSync(fd); } catch {} \
-            return 1;",
-        "const { closeSync, openSync } = await import('node:fs'); closeSync(4); openSync('/dev/null', 'w'); return 1;",
-    ] {
-        let ended = ward.run(code, LONG).await?;
-        let (outcome, error) = super::told(&ended);
-        measured(format!("{code}: {outcome}: {error}"));
-        assert_eq!(outcome, "threw", "{code}: {ended}");
-        assert!(
-            ended["durationMs"].as_u64().is_some_and(|took| took < 10_000),
-            "{code}: {ended}"
-        );
-    }
     ward.stop().await;
     Ok(())
 }

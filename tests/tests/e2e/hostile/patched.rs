@@ -3,11 +3,12 @@
 
 use anyhow::Result;
 use dynamic_mcp_tests::measured::measured;
+use dynamic_mcp_tests::on::On;
 use serde_json::json;
 
 use super::{Ward, told};
 
-const PATCHES: [(&str, &str); 9] = [
+const PATCHES: [(&str, &str); 7] = [
     (
         "stringify",
         "JSON.stringify = () => '\"forged\"'; JSON.parse = () => ({ forged: true });",
@@ -15,10 +16,6 @@ const PATCHES: [(&str, &str); 9] = [
     (
         "arrays",
         "Array.prototype.push = () => 0; Array.prototype.join = () => 'forged'; Array.prototype[Symbol.iterator] = null;",
-    ),
-    (
-        "stdout",
-        "process.stdout.write = () => { throw new Error('no'); }; process.stderr.write = process.stdout.write;",
     ),
     (
         "promises",
@@ -29,6 +26,10 @@ const PATCHES: [(&str, &str); 9] = [
         "Object.defineProperty(Object.prototype, 'kind', { get() { return 'r'; }, set() { throw new Error('set'); } }); Object.freeze = null;",
     ),
     (
+        "globals",
+        "for (const name of Object.getOwnPropertyNames(globalThis)) try { delete globalThis[name]; } catch {}",
+    ),
+    (
         "buffers",
         "Buffer.byteLength = () => 3; Buffer.prototype.utf8Write = () => 0; Buffer.allocUnsafeSlow = null;",
     ),
@@ -36,19 +37,19 @@ const PATCHES: [(&str, &str); 9] = [
         "strings",
         "String.prototype.slice = () => 'forged'; String.prototype.split = () => []; RegExp.prototype.exec = () => null;",
     ),
-    (
-        "process",
-        "process.reallyExit = () => {}; process.on = null; process.emit = () => true; process.listenerCount = () => 9;",
-    ),
-    (
-        "files",
-        "const fs = (await import('node:fs')).default; fs.writeSync = () => 0; fs.readSync = () => 0; fs.fstatSync = null;",
-    ),
 ];
 
-#[tokio::test]
-async fn a_patched_language_harms_only_the_tool_that_patched_it() -> Result<()> {
-    let ward = Ward::start().await?;
+dynamic_mcp_tests::on_every_engine![
+    a_patched_language_harms_only_the_tool_that_patched_it,
+    what_a_call_left_behind_does_not_speak_in_the_next_one,
+];
+
+async fn a_patched_language_harms_only_the_tool_that_patched_it(on: On) -> Result<()> {
+    assert_harms_only_itself(on, &PATCHES).await
+}
+
+pub(super) async fn assert_harms_only_itself(on: On, patches: &[(&str, &str)]) -> Result<()> {
+    let ward = Ward::start(on).await?;
     ward.client
         .create_tool(
             "bystander",
@@ -56,7 +57,7 @@ async fn a_patched_language_harms_only_the_tool_that_patched_it() -> Result<()> 
             json!({"isolation": "tool"}),
         )
         .await?;
-    for (name, patch) in PATCHES {
+    for (name, patch) in patches {
         let (tool, code) = (
             format!("patch.{name}"),
             format!("{patch} return {{ patched: true }};"),
@@ -84,14 +85,11 @@ async fn a_patched_language_harms_only_the_tool_that_patched_it() -> Result<()> 
     Ok(())
 }
 
-#[tokio::test]
-async fn what_a_call_left_behind_does_not_speak_in_the_next_one() -> Result<()> {
-    let ward = Ward::start().await?;
-    // A timer that fires later, a child that prints later, a promise that settles later.
-    let code = "const { spawn } = await import('node:child_process'); \
-        setTimeout(() => { process.stdout.write('late timer\\n'); }, 50); \
-        Promise.resolve().then(() => new Promise((resolve) => setTimeout(resolve, 50))).then(() => args.ctx?.progress(9)); \
-        spawn('/bin/sh', ['-c', 'sleep 0.2; echo late child'], { stdio: ['ignore', 'inherit', 'inherit'] }).unref(); \
+async fn what_a_call_left_behind_does_not_speak_in_the_next_one(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
+    // A timer that fires later, a promise that settles later.
+    let code = "setTimeout(() => { console.log('late timer'); }, 50); setInterval(() => ctx.progress(9), 20); \
+        Promise.resolve().then(() => new Promise((resolve) => setTimeout(resolve, 50))).then(() => ctx.progress(9)); \
         return args.n;";
     ward.client
         .create_tool("littering", code, json!({"isolation": "tool"}))

@@ -1,12 +1,19 @@
 //! Results that are none.
 
 use anyhow::Result;
+use dynamic_mcp_tests::on::On;
 
 use super::{LONG, Ward, assert_ended};
 
-#[tokio::test]
-async fn what_is_not_json_is_an_invalid_output_that_says_why() -> Result<()> {
-    let ward = Ward::start().await?;
+dynamic_mcp_tests::on_every_engine![
+    what_is_not_json_is_an_invalid_output_that_says_why,
+    a_huge_result_is_refused_with_the_limit,
+    a_deep_result_arrives_or_is_refused_as_what_it_is,
+    whatever_is_thrown_is_told,
+];
+
+async fn what_is_not_json_is_an_invalid_output_that_says_why(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
     for (code, why) in [
         ("return 10n;", "BigInt"),
         ("const a = {}; a.a = a; return a;", "circular"),
@@ -32,9 +39,8 @@ async fn what_is_not_json_is_an_invalid_output_that_says_why() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_huge_result_is_refused_with_the_limit() -> Result<()> {
-    let ward = Ward::start().await?;
+async fn a_huge_result_is_refused_with_the_limit(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
     for code in ["return 'x'.repeat(1_000_000);", "return 'x'.repeat(30_000_000);"] {
         assert_ended(
             &ward.run(code, LONG).await?,
@@ -47,9 +53,8 @@ async fn a_huge_result_is_refused_with_the_limit() -> Result<()> {
 }
 
 /// JavaScript nests deeper than most readers of JSON go.
-#[tokio::test]
-async fn a_deep_result_arrives_or_is_refused_as_what_it_is() -> Result<()> {
-    let ward = Ward::start().await?;
+async fn a_deep_result_arrives_or_is_refused_as_what_it_is(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
     let nested = |depth: usize| {
         format!("let deep = 1; for (let i = 0; i < {depth}; i += 1) deep = [deep]; return deep;")
     };
@@ -64,9 +69,8 @@ async fn a_deep_result_arrives_or_is_refused_as_what_it_is() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn whatever_is_thrown_is_told() -> Result<()> {
-    let ward = Ward::start().await?;
+async fn whatever_is_thrown_is_told(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
     for (code, text) in [
         ("throw new TypeError('plain');", "TypeError: plain"),
         ("throw 'a string';", "a string"),

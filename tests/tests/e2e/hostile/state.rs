@@ -1,30 +1,34 @@
-//! What a kept container remembers is its tool's own: never another tool's, never another revision's.
+//! What a kept sandbox remembers is its tool's own: never another tool's, never another revision's.
 
 use anyhow::Result;
+use dynamic_mcp_tests::on::On;
 use serde_json::{Value, json};
 
 use super::Ward;
 
-/// Counts its calls in every place that a call can leave something.
-const COUNTER: &str = "const fs = await import('node:fs'); \
-    globalThis.calls = (globalThis.calls ?? 0) + 1; \
-    const count = (file) => { let n = 0; try { n = Number(fs.readFileSync(file, 'utf8')); } catch {} \
-      fs.writeFileSync(file, String(n + 1)); return n + 1; }; \
-    return { memory: globalThis.calls, tmp: count('/tmp/calls'), workspace: count('/workspace/calls') };";
+/// Counts its calls where a call can leave something in memory: as a global, and on what the language itself brings.
+const COUNTER: &str = "const count = (owner) => owner.calls = (owner.calls ?? 0) + 1; \
+    return { global: count(globalThis), prototype: count(Map.prototype), import: count((await import('node:util')).inspect) };";
 
 fn calls(n: u64) -> Value {
-    json!({"memory": n, "tmp": n, "workspace": n})
+    json!({"global": n, "prototype": n, "import": n})
 }
 
 impl Ward {
-    async fn counted(&self, tool: &str) -> Result<Value> {
+    pub(super) async fn counted(&self, tool: &str) -> Result<Value> {
         Ok(self.client.structured(tool, json!({})).await?["result"].clone())
     }
 }
 
-#[tokio::test]
-async fn a_kept_container_remembers_for_its_own_tool_only() -> Result<()> {
-    let ward = Ward::start().await?;
+dynamic_mcp_tests::on_every_engine![
+    a_kept_sandbox_remembers_for_its_own_tool_only,
+    a_new_revision_starts_with_nothing,
+    a_tool_made_anew_under_its_name_runs_its_own_code_with_nothing_kept,
+    nothing_of_a_call_is_left_when_it_was_killed,
+];
+
+async fn a_kept_sandbox_remembers_for_its_own_tool_only(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
     // The same code: only the name tells them apart.
     for tool in ["counter.one", "counter.two"] {
         ward.client
@@ -44,9 +48,8 @@ async fn a_kept_container_remembers_for_its_own_tool_only() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_new_revision_starts_with_nothing() -> Result<()> {
-    let ward = Ward::start().await?;
+async fn a_new_revision_starts_with_nothing(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
     ward.client
         .create_tool("counter", COUNTER, json!({"isolation": "tool"}))
         .await?;
@@ -59,9 +62,8 @@ async fn a_new_revision_starts_with_nothing() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_tool_made_anew_under_its_name_runs_its_own_code_with_nothing_kept() -> Result<()> {
-    let ward = Ward::start().await?;
+async fn a_tool_made_anew_under_its_name_runs_its_own_code_with_nothing_kept(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
     let make = |code: &'static str| {
         ward.client
             .create_tool("phoenix", code, json!({"isolation": "tool"}))
@@ -75,8 +77,8 @@ async fn a_tool_made_anew_under_its_name_runs_its_own_code_with_nothing_kept() -
     assert_eq!(ward.counted("phoenix").await?, calls(1));
     assert_eq!(ward.counted("phoenix").await?, calls(2));
     delete().await?;
-    make("return { memory: globalThis.calls ?? 'nothing' };").await?;
-    assert_eq!(ward.counted("phoenix").await?, json!({"memory": "nothing"}));
+    make("return { global: globalThis.calls ?? 'nothing' };").await?;
+    assert_eq!(ward.counted("phoenix").await?, json!({"global": "nothing"}));
 
     // And the first code again: what it left in its first life is not there in its third.
     delete().await?;
@@ -86,9 +88,8 @@ async fn a_tool_made_anew_under_its_name_runs_its_own_code_with_nothing_kept() -
     Ok(())
 }
 
-#[tokio::test]
-async fn nothing_of_a_call_is_left_when_it_was_killed() -> Result<()> {
-    let ward = Ward::start().await?;
+async fn nothing_of_a_call_is_left_when_it_was_killed(on: On) -> Result<()> {
+    let ward = Ward::start(on).await?;
     let code =
         "globalThis.calls = (globalThis.calls ?? 0) + 1; if (args.hang) for (;;); return globalThis.calls;";
     ward.client

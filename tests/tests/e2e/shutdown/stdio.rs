@@ -76,7 +76,7 @@ async fn a_signal_ends_it_as_a_closed_stdin_does() -> Result<()> {
 async fn stdout_holds_nothing_but_mcp_even_with_every_log_line_on() -> Result<()> {
     let mut server =
         StdioServer::start(&[("MCP_LOG", "trace"), ("MCP_NO_SUCH_SETTING", "warned about")]).await?;
-    let code = "console.log('printed'); console.error('printed'); process.stdout.write('raw'); return 1;";
+    let code = "console.log('printed'); console.error('printed'); globalThis.process?.stdout.write('raw'); return 1;";
     server.call("run_js_ephemeral", json!({"code": code})).await?;
     server.write_line("this is no JSON").await?;
     server

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use dynamic_mcp_tests::measured::measured;
+use dynamic_mcp_tests::on::On;
 use serde_json::json;
 
-use super::{LONG, Ward, assert_ended};
+use crate::hostile::{LONG, Ward, assert_ended};
 
 const FILL: &str = "const { writeFileSync, statfsSync } = await import('node:fs'); \
     const chunk = Buffer.alloc(1 << 20, 1); \
@@ -12,7 +13,7 @@ const FILL: &str = "const { writeFileSync, statfsSync } = await import('node:fs'
 
 #[tokio::test]
 async fn a_full_disk_is_the_error_of_the_code_that_fills_it() -> Result<()> {
-    let ward = Ward::start().await?;
+    let ward = Ward::start(On::Docker).await?;
     for place in ["/tmp", "/workspace"] {
         let arguments = json!({"code": FILL, "args": {"where": place}, "timeoutMs": 60_000});
         let ended = ward
@@ -34,7 +35,7 @@ async fn a_full_disk_is_the_error_of_the_code_that_fills_it() -> Result<()> {
 
 #[tokio::test]
 async fn nothing_else_can_be_written() -> Result<()> {
-    let ward = Ward::start().await?;
+    let ward = Ward::start(On::Docker).await?;
     let code = "const { writeFileSync, mkdirSync } = await import('node:fs'); \
         const told = {}; \
         for (const dir of args.dirs) { \
@@ -82,7 +83,7 @@ async fn nothing_else_can_be_written() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_written_cannot_gain_rights() -> Result<()> {
-    let ward = Ward::start().await?;
+    let ward = Ward::start(On::Docker).await?;
     let code = "const { copyFileSync, chmodSync, readFileSync } = await import('node:fs'); \
         const { spawnSync } = await import('node:child_process'); \
         copyFileSync('/bin/true', '/tmp/true'); chmodSync('/tmp/true', 0o4755); \

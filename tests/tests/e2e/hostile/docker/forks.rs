@@ -5,12 +5,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use dynamic_mcp_tests::docker::running_containers_of;
 use dynamic_mcp_tests::eventually::eventually;
+use dynamic_mcp_tests::on::On;
 
-use super::{LONG, SHORT, Ward, assert_ended};
+use crate::hostile::{LONG, SHORT, Ward, assert_ended};
 
 #[tokio::test]
 async fn a_fork_bomb_ends_with_its_call() -> Result<()> {
-    let ward = Ward::start().await?;
+    let ward = Ward::start(On::Docker).await?;
     let shell = "const { spawn } = await import('node:child_process'); \
         spawn('/bin/sh', ['-c', 'bomb() { bomb | bomb & }; bomb'], { stdio: 'ignore', detached: true }); \
         for (;;);";
@@ -36,7 +37,7 @@ async fn a_fork_bomb_ends_with_its_call() -> Result<()> {
 
 #[tokio::test]
 async fn the_limit_of_processes_is_named_to_the_code_that_reaches_it() -> Result<()> {
-    let ward = Ward::start().await?;
+    let ward = Ward::start(On::Docker).await?;
     let code = "const { spawn } = await import('node:child_process'); \
         for (let i = 0; i < 500; i += 1) spawn('/bin/sleep', ['100']); \
         await new Promise((resolve) => setTimeout(resolve, 1000));";

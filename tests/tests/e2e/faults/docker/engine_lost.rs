@@ -6,12 +6,13 @@ use anyhow::Result;
 use dynamic_mcp_tests::client::{Era, McpClient};
 use dynamic_mcp_tests::docker::containers_of;
 use dynamic_mcp_tests::measured::measured;
+use dynamic_mcp_tests::on::On;
 use dynamic_mcp_tests::proxy::Proxy;
 use dynamic_mcp_tests::running::Running;
 use dynamic_mcp_tests::server::AllInOne;
 use serde_json::json;
 
-use super::{FOR_EVER, active, until_left, until_readyz};
+use crate::faults::{FOR_EVER, active, until_left, until_readyz};
 
 /// Two slow looks make a hang; a call waits for a node to be ready for 10 s.
 const BOUND: Duration = Duration::from_secs(20);
@@ -27,7 +28,8 @@ struct Scene {
 impl Scene {
     async fn start() -> Result<Self> {
         let engine = Proxy::before_the_engine()?;
-        let server = AllInOne::start(&[("DOCKER_HOST", engine.address())]).await?;
+        let server =
+            AllInOne::start(&[&[("DOCKER_HOST", engine.address())], On::Docker.settings()].concat()).await?;
         let client = server.client(Era::Modern).await?;
         client.create_tool("quick", "return 1;", json!({})).await?;
         client

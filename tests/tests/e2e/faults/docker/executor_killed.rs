@@ -7,20 +7,22 @@ use dynamic_mcp_tests::client::Era;
 use dynamic_mcp_tests::docker::{processes_in, running_containers_of};
 use dynamic_mcp_tests::eventually::eventually;
 use dynamic_mcp_tests::measured::measured;
+use dynamic_mcp_tests::on::On;
 use dynamic_mcp_tests::running::Running;
 use dynamic_mcp_tests::server::{ControlPlane, Executor};
 use futures::future::join_all;
 use serde_json::json;
 
-use super::{FOR_EVER, NO_POOL, SOON, until_active, until_left, until_made, until_running};
+use super::WITHOUT_POOL;
+use crate::faults::{FOR_EVER, SOON, until_active, until_left, until_made, until_running};
 
 /// One call takes it whole, so that two calls are on two executors.
 const ONE_SLOT: (&str, &str) = ("MCP_SANDBOX_SLOTS", "1");
 
 #[tokio::test]
 async fn a_running_call_is_interrupted_and_another_executors_call_goes_on() -> Result<()> {
-    let control = ControlPlane::start(&[]).await?;
-    let settings = [&NO_POOL[..], &[ONE_SLOT]].concat();
+    let control = ControlPlane::start(On::Docker.settings()).await?;
+    let settings = [&WITHOUT_POOL[..], &[ONE_SLOT]].concat();
     let doomed = Executor::start(&control, &settings).await?;
     let doomed_id = doomed.state().executor()?;
     control.ready().await?;
@@ -74,9 +76,11 @@ async fn a_running_call_is_interrupted_and_another_executors_call_goes_on() -> R
 /// The executor hangs from before the calls were made, so nothing of them can have been started there.
 #[tokio::test]
 async fn a_call_that_was_never_started_runs_elsewhere() -> Result<()> {
-    let control = ControlPlane::start(&[]).await?;
-    let (mut hanging, healthy) =
-        tokio::try_join!(Executor::start(&control, &[]), Executor::start(&control, &[]))?;
+    let control = ControlPlane::start(On::Docker.settings()).await?;
+    let (mut hanging, healthy) = tokio::try_join!(
+        Executor::start(&control, On::Docker.settings()),
+        Executor::start(&control, On::Docker.settings())
+    )?;
     let hanging_id = hanging.state().executor()?;
     let client = control.client(Era::Modern).await?;
     client.create_tool("quick", "return args.n;", json!({})).await?;
@@ -89,7 +93,7 @@ async fn a_call_that_was_never_started_runs_elsewhere() -> Result<()> {
     let kill = async {
         // Those on the healthy one end; the others wait for the one that hangs.
         eventually(SOON, async || {
-            let active = super::active(client).await?;
+            let active = crate::faults::active(client).await?;
             ensure!((1..6).contains(&active), "{active} calls are active");
             Ok(())
         })
@@ -123,7 +127,10 @@ async fn a_call_that_was_never_started_runs_elsewhere() -> Result<()> {
     );
 
     let state = hanging.kill().await;
-    Executor::start_in(state, &control, &[]).await?.stop().await;
+    Executor::start_in(state, &control, On::Docker.settings())
+        .await?
+        .stop()
+        .await;
     healthy.stop().await;
     control.stop().await;
     Ok(())
@@ -132,8 +139,8 @@ async fn a_call_that_was_never_started_runs_elsewhere() -> Result<()> {
 /// Without another executor a call that never started says so.
 #[tokio::test]
 async fn the_only_executor_killed_before_the_start_leaves_never_started() -> Result<()> {
-    let control = ControlPlane::start(&[]).await?;
-    let mut executor = Executor::start(&control, &NO_POOL).await?;
+    let control = ControlPlane::start(On::Docker.settings()).await?;
+    let mut executor = Executor::start(&control, &WITHOUT_POOL).await?;
     control.ready().await?;
     let client = control.client(Era::Modern).await?;
     client.create_tool("quick", "return 1;", json!({})).await?;
@@ -160,8 +167,8 @@ async fn the_only_executor_killed_before_the_start_leaves_never_started() -> Res
 /// The control plane is held still while the sandbox gets ready, so that it finds the executor dead when it would start.
 #[tokio::test]
 async fn killed_between_ready_and_start_it_is_never_taken_for_a_success() -> Result<()> {
-    let control = ControlPlane::start(&[]).await?;
-    let executor = Executor::start(&control, &NO_POOL).await?;
+    let control = ControlPlane::start(On::Docker.settings()).await?;
+    let executor = Executor::start(&control, &WITHOUT_POOL).await?;
     control.ready().await?;
     let id = executor.state().executor()?;
     let client = control.client(Era::Modern).await?;
@@ -188,7 +195,7 @@ async fn killed_between_ready_and_start_it_is_never_taken_for_a_success() -> Res
     assert!(["never_started", "interrupted"].contains(&outcome), "{ended}");
     assert!(resumed.elapsed() < SOON);
 
-    let successor = Executor::start_in(state, &control, &NO_POOL).await?;
+    let successor = Executor::start_in(state, &control, &WITHOUT_POOL).await?;
     until_running(&id, 0, Duration::from_secs(10)).await;
     successor.stop().await;
     control.stop().await;
@@ -198,8 +205,8 @@ async fn killed_between_ready_and_start_it_is_never_taken_for_a_success() -> Res
 /// The code has ended, its result is on the way, and the executor never gets to tell it.
 #[tokio::test]
 async fn killed_while_finishing_it_is_interrupted() -> Result<()> {
-    let control = ControlPlane::start(&[]).await?;
-    let executor = Executor::start(&control, &NO_POOL).await?;
+    let control = ControlPlane::start(On::Docker.settings()).await?;
+    let executor = Executor::start(&control, &WITHOUT_POOL).await?;
     control.ready().await?;
     let id = executor.state().executor()?;
     let client = control.client(Era::Modern).await?;
@@ -224,7 +231,7 @@ async fn killed_while_finishing_it_is_interrupted() -> Result<()> {
     assert_eq!(ended["outcome"], "interrupted", "{ended}");
     assert!(killed.elapsed() < Duration::from_secs(10));
 
-    let successor = Executor::start_in(state, &control, &NO_POOL).await?;
+    let successor = Executor::start_in(state, &control, &WITHOUT_POOL).await?;
     until_running(&id, 0, Duration::from_secs(10)).await;
     successor.stop().await;
     control.stop().await;

@@ -6,12 +6,14 @@ use anyhow::{Context, Result};
 use dynamic_mcp_tests::client::Era;
 use dynamic_mcp_tests::docker::running_containers_of;
 use dynamic_mcp_tests::measured::measured;
+use dynamic_mcp_tests::on::On;
 use dynamic_mcp_tests::running::Running;
 use dynamic_mcp_tests::server::{ControlPlane, Executor};
 use dynamic_mcp_tests::state::State;
 use serde_json::json;
 
-use super::{FOR_EVER, NO_POOL, SOON, until_made, until_running};
+use super::WITHOUT_POOL;
+use crate::faults::{FOR_EVER, SOON, until_made, until_running};
 
 /// Where executors find the next one.
 fn same_port(control: &ControlPlane) -> Result<String> {
@@ -23,7 +25,11 @@ fn same_port(control: &ControlPlane) -> Result<String> {
 }
 
 async fn successor(state: State, bind: &str) -> Result<ControlPlane> {
-    let control = ControlPlane::start_in(state, &[("MCP_FLEET_BIND", bind)]).await?;
+    let control = ControlPlane::start_in(
+        state,
+        &[&[("MCP_FLEET_BIND", bind)], On::Docker.settings()].concat(),
+    )
+    .await?;
     let began = Instant::now();
     control.ready().await?;
     measured(format!(
@@ -35,9 +41,9 @@ async fn successor(state: State, bind: &str) -> Result<ControlPlane> {
 
 #[tokio::test]
 async fn its_running_calls_end_with_their_containers_and_a_successor_gets_the_executor() -> Result<()> {
-    let control = ControlPlane::start(&[]).await?;
+    let control = ControlPlane::start(On::Docker.settings()).await?;
     let bind = same_port(&control)?;
-    let executor = Executor::start(&control, &NO_POOL).await?;
+    let executor = Executor::start(&control, &WITHOUT_POOL).await?;
     let id = executor.state().executor()?;
     control.ready().await?;
     let client = control.client(Era::Modern).await?;
@@ -71,9 +77,9 @@ async fn its_running_calls_end_with_their_containers_and_a_successor_gets_the_ex
 /// It is held still while the sandbox gets ready, and then killed: the start is never written.
 #[tokio::test]
 async fn killed_before_the_start_nothing_of_the_call_is_left() -> Result<()> {
-    let control = ControlPlane::start(&[]).await?;
+    let control = ControlPlane::start(On::Docker.settings()).await?;
     let bind = same_port(&control)?;
-    let executor = Executor::start(&control, &NO_POOL).await?;
+    let executor = Executor::start(&control, &WITHOUT_POOL).await?;
     let id = executor.state().executor()?;
     control.ready().await?;
     let client = control.client(Era::Modern).await?;
@@ -102,9 +108,13 @@ async fn killed_before_the_start_nothing_of_the_call_is_left() -> Result<()> {
 /// The code has ended and the executor has said so, to nobody.
 #[tokio::test]
 async fn killed_while_finishing_the_executor_takes_the_next_call() -> Result<()> {
-    let control = ControlPlane::start(&[]).await?;
+    let control = ControlPlane::start(On::Docker.settings()).await?;
     let bind = same_port(&control)?;
-    let executor = Executor::start(&control, &[&NO_POOL[..], &[("MCP_SANDBOX_SLOTS", "1")]].concat()).await?;
+    let executor = Executor::start(
+        &control,
+        &[&WITHOUT_POOL[..], &[("MCP_SANDBOX_SLOTS", "1")]].concat(),
+    )
+    .await?;
     let id = executor.state().executor()?;
     control.ready().await?;
     let client = control.client(Era::Modern).await?;

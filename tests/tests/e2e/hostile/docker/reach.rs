@@ -3,14 +3,15 @@
 use anyhow::{Context, Result};
 use dynamic_mcp_tests::client::Era;
 use dynamic_mcp_tests::measured::measured;
+use dynamic_mcp_tests::on::On;
 use dynamic_mcp_tests::server::AllInOne;
 use serde_json::{Value, json};
 
-use super::{LONG, Ward};
+use crate::hostile::{LONG, Ward};
 
 #[tokio::test]
 async fn there_is_no_network() -> Result<()> {
-    let ward = Ward::start().await?;
+    let ward = Ward::start(On::Docker).await?;
     let port: u16 = ward
         .server
         .base_url
@@ -65,7 +66,7 @@ async fn no_process_holds_a_secret_or_the_code() -> Result<()> {
         ("MCP_ADMIN_TOKEN", "a-very-secret-admin-token"),
         ("MCP_SECRET_PROBE", "a-stray-setting"),
     ];
-    let server = AllInOne::start(&secrets).await?;
+    let server = AllInOne::start(&[&secrets, On::Docker.settings()].concat()).await?;
     let client = server.client(Era::Modern).await?;
     let code = "const { readFileSync, readdirSync } = await import('node:fs'); \
         const read = (file) => { try { return readFileSync(file, 'latin1'); } catch (error) { return error.code; } }; \
@@ -101,7 +102,7 @@ async fn no_process_holds_a_secret_or_the_code() -> Result<()> {
 
 #[tokio::test]
 async fn the_engines_socket_and_the_hosts_files_are_not_there() -> Result<()> {
-    let ward = Ward::start().await?;
+    let ward = Ward::start(On::Docker).await?;
     let code = "const { existsSync, readFileSync, readdirSync } = await import('node:fs'); \
         const { spawnSync } = await import('node:child_process'); \
         const found = spawnSync('/usr/bin/find', ['/', '-xdev', '-type', 's'], { encoding: 'utf8' }).stdout; \

@@ -12,7 +12,8 @@ use dynamic_mcp_tests::server::AllInOne;
 use dynamic_mcp_tests::state::State;
 use serde_json::json;
 
-use super::{FOR_EVER, NO_POOL, until_running};
+use super::WITHOUT_POOL;
+use crate::faults::{FOR_EVER, until_running};
 
 /// Longer than the reaper of a living server waits for its next look.
 const PAST_A_SWEEP: Duration = Duration::from_secs(25);
@@ -33,7 +34,7 @@ async fn client(server: &AllInOne) -> Result<McpClient> {
 
 #[tokio::test]
 async fn servers_with_states_of_their_own_leave_each_other_alone() -> Result<()> {
-    let (one, two) = tokio::try_join!(AllInOne::start(&NO_POOL), AllInOne::start(&NO_POOL))?;
+    let (one, two) = tokio::try_join!(AllInOne::start(&WITHOUT_POOL), AllInOne::start(&WITHOUT_POOL))?;
     let (one_id, two_id) = (one.state().executor()?, two.state().executor()?);
     ensure!(one_id != two_id, "both took {one_id}");
     let (one_client, two_client) = (client(&one).await?, client(&two).await?);
@@ -52,7 +53,7 @@ async fn servers_with_states_of_their_own_leave_each_other_alone() -> Result<()>
 
     // The owner's next life removes it, and nothing else.
     let whole = Running::start(&two_client, "lasting", json!({"args": {"ms": 4000}})).await?;
-    let one = AllInOne::start_in(state, &NO_POOL).await?;
+    let one = AllInOne::start_in(state, &WITHOUT_POOL).await?;
     let took = until_running(&one_id, 0, Duration::from_secs(10)).await;
     measured(format!("the orphan was gone {took:?} after its owner was back"));
     assert_eq!(whole.structured().await?["result"], "whole");
@@ -67,8 +68,8 @@ async fn servers_with_states_of_their_own_leave_each_other_alone() -> Result<()>
 async fn servers_that_share_the_default_state_share_tools_and_not_containers() -> Result<()> {
     let home = State::new()?;
     let (one, two) = tokio::try_join!(
-        AllInOne::start_at_home(&home, &NO_POOL),
-        AllInOne::start_at_home(&home, &NO_POOL)
+        AllInOne::start_at_home(&home, &WITHOUT_POOL),
+        AllInOne::start_at_home(&home, &WITHOUT_POOL)
     )?;
     let ids = home.executors();
     assert_eq!(ids.len(), 2, "{ids:?}");
