@@ -405,7 +405,7 @@ const ATTACKS: &[Attack] = &[
         [3, libc::F_DUPFD as i64, 0],
         [Wall::Limits]
     ),
-    attack!("ioctl", libc::SYS_ioctl, [3, 0x541B as i64, buffer()], []),
+    attack!("ioctl", libc::SYS_ioctl, [3, 0x541B, buffer()], []),
     attack!("read_0", libc::SYS_read, [0, buffer(), 1], []),
     attack!("read_1", libc::SYS_read, [1, buffer(), 1], []),
     attack!("read_4", libc::SYS_read, [4, buffer(), 1], []),

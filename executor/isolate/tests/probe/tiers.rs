@@ -1,7 +1,7 @@
 //! The tier that is claimed is the tier that is had: each wall that a tier is made of refuses, all by itself, what only
 //! that wall refuses. `probe tier` prints the tier of the place where it is run, after having tried.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Output};
 
 use dynamic_mcp_isolate::walls::{Tier, Wall};
 use libtest_mimic::{Failed, Trial};
@@ -10,10 +10,45 @@ use crate::attacks::{self, Attack};
 use crate::broker::{End, Zygote};
 
 pub fn trials() -> impl Iterator<Item = Trial> {
-    [Trial::test("tier::what_is_claimed_is_had", || {
-        claimed_is_had().map(drop)
-    })]
-    .into_iter()
+    let here = Trial::test("tier::what_is_claimed_is_had", || claimed_is_had().map(drop));
+    let nobody = Trial::test("tier::of_an_ordinary_user", || {
+        let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        let shown = Command::new("setpriv")
+            .args(user)
+            .args([&program(), "tier"])
+            .output()?;
+        is_as_claimed(&shown, &["full", "namespaces", "landlock", "seccomp"])
+    })
+    .with_ignored_flag(!nix::unistd::geteuid().is_root());
+    let docker = contained("runc", &["landlock", "seccomp"]);
+    let gvisor = contained("runsc", &["seccomp"]);
+    [here, nobody, docker, gvisor].into_iter()
+}
+
+/// In a container with the engine's own defaults.
+fn contained(runtime: &'static str, tiers: &'static [&'static str]) -> Trial {
+    Trial::test(format!("docker::tier_under_{runtime}"), move || {
+        let volume = format!("{}:/probe:ro", program());
+        let shown = Command::new("docker")
+            .args(["run", "--rm", "--runtime", runtime, "-v", &volume])
+            .args(["debian:bookworm-slim", "/probe", "tier"])
+            .output()?;
+        is_as_claimed(&shown, tiers)
+    })
+}
+
+fn program() -> String {
+    std::env::current_exe().unwrap_or_default().display().to_string()
+}
+
+/// What `probe tier` printed, elsewhere.
+fn is_as_claimed(shown: &Output, tiers: &[&str]) -> Result<(), Failed> {
+    let text = String::from_utf8_lossy(&shown.stdout);
+    let tier = text.lines().find_map(|line| line.strip_prefix("tier: "));
+    if shown.status.success() && tier.is_some_and(|tier| tiers.contains(&tier)) {
+        return Ok(());
+    }
+    Err(format!("{text}{}", String::from_utf8_lossy(&shown.stderr)).into())
 }
 
 /// # Errors
