@@ -70,7 +70,8 @@ fn docker(
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Arc<DockerEngine>> {
     let config = config::docker_config(args, policy)?;
-    DockerEngine::connect(config, Arc::clone(identity), Arc::new(SystemClock), lifecycle).context("DOCKER_HOST")
+    DockerEngine::connect(config, Arc::clone(identity), Arc::new(SystemClock), lifecycle)
+        .context("DOCKER_HOST")
 }
 
 async fn isolate(
