@@ -1,13 +1,16 @@
 //! Measures the whole path of a call in one run on one machine: client → HTTP → control plane → gRPC → executor →
-//! container, beside the Engine's own ways to run the same code. Prints a table and each goal with met or missed.
+//! container or isolate, beside the Engine's own ways to run the same code. Prints a table and each goal with met or missed.
 //!
 //! `cargo run --release -p dynamic-mcp-tests --bin bench` (after `cargo build --release --workspace --bins`)
 
 #![expect(clippy::print_stdout, reason = "its output is the table")]
 
 mod engine;
+mod isolates;
 mod load;
+mod memory;
 mod report;
+mod seam;
 mod wire;
 
 use std::time::Duration;
@@ -32,8 +35,14 @@ const LIMITS: [(&str, &str); 2] = [
     ("MCP_TOOL_MAX_CALLS_PER_WINDOW", "1000000"),
 ];
 
+fn main() -> Result<()> {
+    // The isolates at the executor's seam are this program's own.
+    dynamic_mcp_executor::isolate::enter();
+    measure()
+}
+
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn measure() -> Result<()> {
     let mut report = Report::default();
     engine::warm_up().await?;
     let docker_run = engine::docker_run(12).await?;
@@ -46,6 +55,7 @@ async fn main() -> Result<()> {
     report.row("bare Engine API loop, 8 at once", &bare);
     measure_cold(&mut report).await?;
     measure_product(&mut report, &docker_run, &bare).await?;
+    isolates::measure(&mut report).await?;
     println!("{report}");
     Ok(())
 }
@@ -60,7 +70,9 @@ async fn measure_cold(report: &mut Report) -> Result<()> {
     .await?;
     control.ready().await?;
     let client = control.client(Era::Modern).await?;
-    client.create_tool("bench.call", CODE, json!({})).await?;
+    client
+        .create_tool("bench.call", CODE, json!({"runtime": "node"}))
+        .await?;
     let mut connection = Connection::open(&control.base_url).await?;
     let samples = load::one_by_one(&mut connection, &call("bench.call"), 15, Duration::ZERO).await?;
     report.row("`isolation: call`, cold, 1 client", &samples);
@@ -74,9 +86,15 @@ async fn measure_product(report: &mut Report, docker_run: &Samples, bare: &Sampl
     let executor = Executor::start(&control, &[("MCP_SANDBOX_SLOTS", "64")]).await?;
     control.ready().await?;
     let client = control.client(Era::Modern).await?;
-    client.create_tool("bench.call", CODE, json!({})).await?;
     client
-        .create_tool("bench.tool", CODE, json!({"isolation": "tool"}))
+        .create_tool("bench.call", CODE, json!({"runtime": "node"}))
+        .await?;
+    client
+        .create_tool(
+            "bench.tool",
+            CODE,
+            json!({"runtime": "node", "isolation": "tool"}),
+        )
         .await?;
     let mut connection = Connection::open(&control.base_url).await?;
 
@@ -120,8 +138,8 @@ async fn measure_product(report: &mut Report, docker_run: &Samples, bare: &Sampl
     let health_16 = load::together(&control.base_url, &builtin, CLIENTS, Duration::from_secs(8)).await?;
     report.row("built-in `system.health`, 16 clients", &health_16);
 
-    let control_mb = report::resident_mb(control.process.pid())?;
-    let executor_mb = report::resident_mb(executor.process.pid())?;
+    let control_mb = memory::resident(control.process.pid())?;
+    let executor_mb = memory::resident(executor.process.pid())?;
     let ratio = docker_run.p50().as_secs_f64() / warm.p50().as_secs_f64();
     for goal in [
         Goal::at_most("warm `call` p50, ms", warm.p50().as_secs_f64() * 1e3, 5.0),

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-
 use crate::load::Samples;
 
 #[derive(Default)]
@@ -87,17 +85,6 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-/// Resident memory of a process, in megabytes, as the kernel counts it.
-pub fn resident_mb(pid: u32) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("VmRSS")?;
-    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kilobytes * 1024.0 / 1e6)
 }
 
 fn millis(duration: Duration) -> String {
