@@ -38,6 +38,7 @@ const FILES: &[(&str, &str)] = own![
     "url",
     "clone",
     "abort",
+    "events",
     "performance",
     "crypto",
     "equality",

@@ -53,7 +53,7 @@ struct Inner {
     generator: Rc<RefCell<Generator>>,
     driver: Driver,
     loaded: Option<Loaded>,
-    /// Whether the code knows `null` at all.
+    /// Whether a `null` that was thrown can be the code's own, and not the engine's for want of memory.
     may_throw_null: bool,
     memory_bytes: usize,
 }
@@ -119,7 +119,8 @@ impl Inner {
 
     fn run(&mut self, call: &Call<'_>) -> Stop {
         if let Some(code) = call.code {
-            self.may_throw_null = code.contains("null");
+            self.may_throw_null =
+                code.contains("null") && (code.contains("throw") || code.contains("reject"));
             self.loaded = Some(self.load(code));
         }
         let run = match self.loaded.clone() {

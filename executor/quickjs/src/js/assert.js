@@ -15,15 +15,16 @@
     notDeepEqual: 'Expected "actual" not to be loosely deep-equal to:',
   };
 
-  const generated = (actual, expected, operator) => {
+  const generated = (actual, expected, operator, message) => {
     const [a, b] = [shown(actual), shown(expected)];
+    const title = message ?? TITLES[operator];
     switch (operator) {
       case '==':
       case '!=':
         return `${a} ${operator} ${b}`;
       case 'strictEqual':
-        if (a === b && typeof actual === 'object') return `Values have same structure but are not reference-equal:\n\n${a}\n`;
-        return a.includes('\n') || b.includes('\n') ? `${TITLES[operator]}\n${a}\n\nshould equal\n\n${b}` : `${TITLES[operator]}\n\n${a} !== ${b}\n`;
+        if (a === b && typeof actual === 'object') return `${message ?? 'Values have same structure but are not reference-equal:'}\n\n${a}\n`;
+        return a.includes('\n') || b.includes('\n') ? `${title}\n${a}\n\nshould equal\n\n${b}` : `${title}\n\n${a} !== ${b}\n`;
       case 'notStrictEqual':
       case 'notDeepStrictEqual':
       case 'notDeepEqual':
@@ -37,7 +38,8 @@
     constructor(options) {
       if (typeof options !== 'object' || options === null) throw invalidArgType('options', 'of type object', options);
       const { actual, expected, operator, message, stackStartFn } = options;
-      super(message === undefined ? generated(actual, expected, operator) : `${message}`);
+      // Also to a message of the caller's own it adds what was compared.
+      super(message === undefined || operator === 'strictEqual' ? generated(actual, expected, operator, message) : `${message}`);
       this.generatedMessage = message === undefined;
       Object.defineProperty(this, 'name', { __proto__: null, value: 'AssertionError', configurable: true, writable: true });
       this.code = 'ERR_ASSERTION';
@@ -159,6 +161,9 @@
   };
   const rejection = async (block) => {
     const promise = typeof block === 'function' ? block() : block;
+    if (typeof block === 'function' && typeof promise?.then !== 'function') {
+      throw nodeError(TypeError, 'ERR_INVALID_RETURN_VALUE', `Expected instance of Promise to be returned from the "promiseFn" function but got${internal.received(promise).slice(9)}.`);
+    }
     if (typeof promise?.then !== 'function') throw invalidArgType('promiseFn', 'of type function or an instance of Promise', block);
     try {
       await promise;

@@ -1,7 +1,7 @@
 // Stacks as Node.js lays them out: a first line with name and message, the author's own lines, no frames of ours.
 (function (internal) {
   'use strict';
-  const { uncurried, getPrototypeOf, String, TypeError, text, weakAdd, weakHas, defineProperty: define } = internal.primordials;
+  const { uncurried, String, TypeError, text, weakAdd, weakHas, defineProperty: define } = internal.primordials;
   const { slice, indexOf, startsWith, lastIndexOf } = text;
   const native = Object.getOwnPropertyDescriptor(Error.prototype, 'stack');
   const nativeGet = uncurried(native.get);
@@ -49,13 +49,12 @@
     return kept;
   };
 
-  /** V8 writes the first line when the error is made, before a constructor can give it a name of its own. */
+  /** In Node.js it is written when the stack is first asked for, so a constructor may still give it a name. */
   const header = (error) => {
     let name = 'Error';
     let message = '';
     try {
-      const given = getPrototypeOf(error).name;
-      name = given === undefined ? 'Error' : String(given);
+      name = error.name === undefined ? 'Error' : String(error.name);
       message = error.message === undefined ? '' : String(error.message);
     } catch {
       // A getter that throws: the frames are worth having all the same.
@@ -110,6 +109,8 @@
     return ` Received type ${typeof value} (${text})`;
   };
 
+  internal.received = received;
+
   /** `expected` reads like "of type string" or "an instance of Buffer". */
   internal.invalidArgType = (name, expected, value) => {
     const what = name.includes('.') ? 'property' : 'argument';
@@ -124,7 +125,7 @@
     if (typeof value !== 'function') throw internal.invalidArgType(name, 'of type function', value);
   };
 
-  /** What `util.inspect` may ask the engine; the package that asks was changed to do so. */
+  /** What the vendored packages ask for; they were changed to do so. */
   const { natives } = internal;
   internal.engine = {
     promiseDetails(promise, pending, rejected) {
@@ -135,6 +136,14 @@
       if (!natives.isProxy(value)) return undefined;
       const parts = natives.proxyParts(value) ?? [null, null];
       return whole ? parts : parts[0];
+    },
+    invalidArgType: internal.invalidArgType,
+    outOfRange: internal.outOfRange,
+    unknownEncoding: (encoding) => internal.nodeError(TypeError, 'ERR_UNKNOWN_ENCODING', `Unknown encoding: ${encoding}`),
+    unhandledError(value) {
+      const error = internal.nodeError(Error, 'ERR_UNHANDLED_ERROR', `Unhandled error. (${internal.inspect(value)})`);
+      error.context = value;
+      return error;
     },
   };
 })

@@ -1,56 +1,7 @@
 // What `import` finds: `internal.modules` by bare name. The loader asks `resolve` for the name of what is imported.
 (function (internal) {
   'use strict';
-  const { nodeError, timers, vendor, utilModule, assert, path } = internal;
-  const EventEmitter = vendor.events;
-
-  EventEmitter.captureRejectionSymbol = Symbol.for('nodejs.rejection');
-  EventEmitter.errorMonitor = Symbol('events.errorMonitor');
-  EventEmitter.getEventListeners = (emitter, name) => emitter.listeners?.(name) ?? [];
-  EventEmitter.on = (emitter, name, options = {}) => {
-    const waiting = [];
-    const held = [];
-    let failed = null;
-    let finished = false;
-    const push = (...args) => (waiting.length > 0 ? waiting.shift().resolve({ value: args, done: false }) : held.push(args));
-    const fail = (error) => {
-      if (waiting.length > 0) waiting.shift().reject(error);
-      else failed = { error };
-    };
-    const stop = () => {
-      finished = true;
-      emitter.off(name, push);
-      emitter.off('error', fail);
-      for (const { resolve } of waiting.splice(0)) resolve({ value: undefined, done: true });
-      return Promise.resolve({ value: undefined, done: true });
-    };
-    emitter.on(name, push);
-    if (name !== 'error') emitter.on('error', fail);
-    options.signal?.addEventListener('abort', () => fail(internal.abortError(options.signal)), { once: true });
-    return {
-      next() {
-        if (held.length > 0) return Promise.resolve({ value: held.shift(), done: false });
-        if (failed) {
-          const { error } = failed;
-          failed = null;
-          return Promise.reject(error);
-        }
-        if (finished) return Promise.resolve({ value: undefined, done: true });
-        return new Promise((resolve, reject) => waiting.push({ resolve, reject }));
-      },
-      return: stop,
-      throw(error) {
-        stop();
-        return Promise.reject(error);
-      },
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-    };
-  };
-  EventEmitter.EventEmitter = EventEmitter;
-  // The package is from before functions had their names.
-  Object.defineProperty(EventEmitter, 'name', { __proto__: null, value: 'EventEmitter', configurable: true });
+  const { nodeError, timers, utilModule, assert, path } = internal;
 
   const modules = {
     __proto__: null,
@@ -58,7 +9,7 @@
     'assert/strict': assert.strict,
     buffer: internal.bufferModule,
     crypto: internal.cryptoModule,
-    events: EventEmitter,
+    events: internal.EventEmitter,
     path,
     'path/posix': path,
     perf_hooks: internal.performanceModule,

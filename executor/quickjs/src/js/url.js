@@ -36,6 +36,20 @@
     return list;
   };
 
+  const missing = (...names) =>
+    nodeError(TypeError, 'ERR_MISSING_ARGS', `The ${names.join(' and ')} argument${names.length > 1 ? 's' : ''} must be specified`);
+  const checkName = (args) => {
+    if (args.length < 1) throw missing('"name"');
+  };
+  const checkPair = (args) => {
+    if (args.length < 2) throw missing('"name"', '"value"');
+  };
+
+  const iterators = Object.create(Iterator.prototype, {
+    [Symbol.toStringTag]: { value: 'URLSearchParams Iterator', configurable: true },
+  });
+  const iterator = (steps) => Object.create(iterators, { next: { value: () => steps.next() } });
+
   let attach;
   let refill;
 
@@ -82,27 +96,33 @@
       return this.#list.length;
     }
     append(name, value) {
+      checkPair(arguments);
       this.#list.push([wellFormed(`${name}`), wellFormed(`${value}`)]);
       this.#changed();
     }
     delete(name, value = undefined) {
+      checkName(arguments);
       const key = wellFormed(`${name}`);
       this.#list = this.#list.filter(([own, held]) => own !== key || (value !== undefined && held !== `${value}`));
       this.#changed();
     }
     get(name) {
+      checkName(arguments);
       const key = wellFormed(`${name}`);
       return this.#list.find(([own]) => own === key)?.[1] ?? null;
     }
     getAll(name) {
+      checkName(arguments);
       const key = wellFormed(`${name}`);
       return this.#list.filter(([own]) => own === key).map(([, value]) => value);
     }
     has(name, value = undefined) {
+      checkName(arguments);
       const key = wellFormed(`${name}`);
       return this.#list.some(([own, held]) => own === key && (value === undefined || held === `${value}`));
     }
     set(name, value) {
+      checkPair(arguments);
       const key = wellFormed(`${name}`);
       const text = wellFormed(`${value}`);
       const first = this.#list.find(([own]) => own === key);
@@ -120,14 +140,17 @@
       if (typeof callback !== 'function') throw invalidArgType('callback', 'of type function', callback);
       for (const [name, value] of this) callback.call(thisArg, value, name, this);
     }
-    *entries() {
-      for (let at = 0; at < this.#list.length; at += 1) yield [...this.#list[at]];
+    *#each(part) {
+      for (let at = 0; at < this.#list.length; at += 1) yield part(this.#list[at]);
     }
-    *keys() {
-      for (let at = 0; at < this.#list.length; at += 1) yield this.#list[at][0];
+    entries() {
+      return iterator(this.#each((pair) => [...pair]));
     }
-    *values() {
-      for (let at = 0; at < this.#list.length; at += 1) yield this.#list[at][1];
+    keys() {
+      return iterator(this.#each(([name]) => name));
+    }
+    values() {
+      return iterator(this.#each(([, value]) => value));
     }
     toString() {
       return this.#list.map(([name, value]) => `${encoded(name)}=${encoded(value)}`).join('&');
@@ -154,6 +177,7 @@
     #parts;
     #params = null;
     constructor(input, base = undefined) {
+      if (arguments.length === 0) throw missing('"url"');
       const parts = parse(input, base);
       if (parts === null) {
         const error = nodeError(TypeError, 'ERR_INVALID_URL', 'Invalid URL');

@@ -235,7 +235,7 @@ function fromString (string, encoding) {
   }
 
   if (!Buffer.isEncoding(encoding)) {
-    throw new TypeError('Unknown encoding: ' + encoding)
+    throw engine.unknownEncoding(encoding)
   }
 
   const length = byteLength(string, encoding) | 0
@@ -345,9 +345,7 @@ Buffer.compare = function compare (a, b) {
   if (isInstance(a, Uint8Array)) a = Buffer.from(a, a.offset, a.byteLength)
   if (isInstance(b, Uint8Array)) b = Buffer.from(b, b.offset, b.byteLength)
   if (!Buffer.isBuffer(a) || !Buffer.isBuffer(b)) {
-    throw new TypeError(
-      'The "buf1", "buf2" arguments must be one of type Buffer or Uint8Array'
-    )
+    throw engine.invalidArgType(Buffer.isBuffer(a) ? 'buf2' : 'buf1', 'an instance of Buffer or Uint8Array', Buffer.isBuffer(a) ? b : a)
   }
 
   if (a === b) return 0
@@ -389,7 +387,7 @@ Buffer.isEncoding = function isEncoding (encoding) {
 
 Buffer.concat = function concat (list, length) {
   if (!Array.isArray(list)) {
-    throw new TypeError('"list" argument must be an Array of Buffers')
+    throw engine.invalidArgType('list', 'an instance of Array', list)
   }
 
   if (list.length === 0) {
@@ -541,7 +539,7 @@ function slowToString (encoding, start, end) {
         return utf16leSlice(this, start, end)
 
       default:
-        if (loweredCase) throw new TypeError('Unknown encoding: ' + encoding)
+        if (loweredCase) throw engine.unknownEncoding(encoding)
         encoding = (encoding + '').toLowerCase()
         loweredCase = true
     }
@@ -927,7 +925,7 @@ Buffer.prototype.write = function write (string, offset, length, encoding) {
         return ucs2Write(this, string, offset, length)
 
       default:
-        if (loweredCase) throw new TypeError('Unknown encoding: ' + encoding)
+        if (loweredCase) throw engine.unknownEncoding(encoding)
         encoding = ('' + encoding).toLowerCase()
         loweredCase = true
     }
@@ -1747,7 +1745,7 @@ Buffer.prototype.fill = function fill (val, start, end, encoding) {
       throw new TypeError('encoding must be a string')
     }
     if (typeof encoding === 'string' && !Buffer.isEncoding(encoding)) {
-      throw new TypeError('Unknown encoding: ' + encoding)
+      throw engine.unknownEncoding(encoding)
     }
     if (val.length === 1) {
       const code = val.charCodeAt(0)

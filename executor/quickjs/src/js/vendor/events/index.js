@@ -69,7 +69,7 @@ var defaultMaxListeners = 10;
 
 function checkListener(listener) {
   if (typeof listener !== 'function') {
-    throw new TypeError('The "listener" argument must be of type Function. Received type ' + typeof listener);
+    throw engine.invalidArgType('listener', 'of type function', listener);
   }
 }
 
@@ -101,7 +101,7 @@ EventEmitter.init = function() {
 // that to be increased. Set to zero for unlimited.
 EventEmitter.prototype.setMaxListeners = function setMaxListeners(n) {
   if (typeof n !== 'number' || n < 0 || NumberIsNaN(n)) {
-    throw new RangeError('The value of "n" is out of range. It must be a non-negative number. Received ' + n + '.');
+    throw engine.outOfRange('setMaxListeners', '>= 0', n);
   }
   this._maxListeners = n;
   return this;
@@ -123,6 +123,8 @@ EventEmitter.prototype.emit = function emit(type) {
   var doError = (type === 'error');
 
   var events = this._events;
+  if (doError && events !== undefined && events[EventEmitter.errorMonitor] !== undefined)
+    this.emit.apply(this, [EventEmitter.errorMonitor].concat(args));
   if (events !== undefined)
     doError = (doError && events.error === undefined);
   else if (!doError)
@@ -138,10 +140,7 @@ EventEmitter.prototype.emit = function emit(type) {
       // up in Node's output if this results in an unhandled exception.
       throw er; // Unhandled 'error' event
     }
-    // At least give some kind of context to the user
-    var err = new Error('Unhandled error.' + (er ? ' (' + er.message + ')' : ''));
-    err.context = er;
-    throw err; // Unhandled 'error' event
+    throw engine.unhandledError(er);
   }
 
   var handler = events[type];

@@ -26,7 +26,7 @@
 
 function assertPath(path) {
   if (typeof path !== 'string') {
-    throw new TypeError('Path must be a string. Received ' + JSON.stringify(path));
+    throw engine.invalidArgType('path', 'of type string', path);
   }
 }
 
@@ -98,7 +98,7 @@ function normalizeStringPosix(path, allowAboveRoot) {
 
 function _format(sep, pathObject) {
   var dir = pathObject.dir || pathObject.root;
-  var base = pathObject.base || (pathObject.name || '') + (pathObject.ext || '');
+  var base = pathObject.base || (pathObject.name || '') + (pathObject.ext ? (pathObject.ext[0] === '.' ? '' : '.') + pathObject.ext : '');
   if (!dir) {
     return base;
   }
@@ -437,7 +437,7 @@ var posix = {
 
   format: function format(pathObject) {
     if (pathObject === null || typeof pathObject !== 'object') {
-      throw new TypeError('The "pathObject" argument must be of type Object. Received type ' + typeof pathObject);
+      throw engine.invalidArgType('pathObject', 'of type object', pathObject);
     }
     return _format('/', pathObject);
   },
