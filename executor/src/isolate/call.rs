@@ -25,6 +25,8 @@ use crate::verdict::Verdict;
 
 /// Reports that are read of one call; the rest is thrown away unread.
 const MAX_PROGRESS: u32 = 10_000;
+/// Children that a call is given, should each end before it has read the call.
+const MOST_SEATS: u32 = 3;
 
 pub type Key = kept::Key<()>;
 pub type Resident = kept::Resident<(), Child>;
@@ -112,26 +114,35 @@ impl PreparedJob for PreparedCall {
         let began = Instant::now();
         let mut conversation = Conversation::new(&self.limits, progress);
         let deadline = began + self.limits.timeout;
-        let seated = tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(Ending::Cancelled),
-            () = sleep_until(deadline) => Err(Ending::Deadline),
-            seated = self.seat.sit() => seated.map_err(Ending::Lost),
-        };
-        let mut resident = match seated {
-            Ok(resident) => resident,
-            Err(ending) => {
-                let verdict = judge(ending, &self.limits);
-                return self.finished(verdict, conversation.capture, began);
+        let mut seats = 0;
+        let (mut resident, ending) = loop {
+            let seated = tokio::select! {
+                biased;
+                () = cancel.cancelled() => Err(Ending::Cancelled),
+                () = sleep_until(deadline) => Err(Ending::Deadline),
+                seated = self.seat.sit() => seated.map_err(Ending::Lost),
+            };
+            let mut resident = match seated {
+                Ok(resident) => resident,
+                Err(ending) => {
+                    let verdict = judge(ending, &self.limits);
+                    return self.finished(verdict, conversation.capture, began);
+                }
+            };
+            seats += 1;
+            let message = self.message(resident.uses == 0, &args);
+            let ending = tokio::select! {
+                // The first two before the conversation: one that always has something to say would starve them.
+                biased;
+                () = cancel.cancelled() => Ending::Cancelled,
+                () = sleep_until(deadline) => Ending::Deadline,
+                ending = conversation.hold(&mut resident.sandbox, &message) => ending,
+            };
+            // Whoever kills a waiting child (the kernel first, when memory runs out) has not interrupted a call.
+            let again = matches!(ending, Ending::Unheard(_)) && !is_breach(&ending) && seats < MOST_SEATS;
+            if !again {
+                break (resident, ending);
             }
-        };
-        let message = self.message(resident.uses == 0, &args);
-        let ending = tokio::select! {
-            // The first two before the conversation: one that always has something to say would starve them.
-            biased;
-            () = cancel.cancelled() => Ending::Cancelled,
-            () = sleep_until(deadline) => Ending::Deadline,
-            ending = conversation.hold(&mut resident.sandbox, &message) => ending,
         };
         if is_breach(&ending) {
             tracing::warn!("a sandbox did what none can; its zygote is replaced");
@@ -208,12 +219,19 @@ impl Conversation {
     }
 
     async fn hold(&mut self, child: &mut Child, message: &[u8]) -> Ending {
-        // A child reads a whole call before it runs anything, so writing first can't lock up. A write that fails is an
-        // end that the channel tells more about.
-        let _ = child.write(message).await;
+        // A child reads a whole call before it runs anything, so writing first can't lock up, and one that could not be
+        // written the whole of it has run nothing.
+        if child.write(message).await.is_err() {
+            return unheard(child).await;
+        }
+        let mut silent = true;
         loop {
-            match child.next(self.max_result).await {
-                Said::Closed => return closed(child).await,
+            let said = child.next(self.max_result).await;
+            let first = std::mem::take(&mut silent);
+            match said {
+                // Whoever has spoken had a call to speak of.
+                Said::Unheard if first => return unheard(child).await,
+                Said::Closed | Said::Unheard => return closed(child).await,
                 Said::Broken(Broken::TooLarge {
                     kind: Kind::Result, ..
                 }) => return Ending::TooLarge,
@@ -246,6 +264,10 @@ impl Conversation {
             });
         }
     }
+}
+
+async fn unheard(child: &mut Child) -> Ending {
+    Ending::Unheard(child.exit().await.map(|exit| exit.status))
 }
 
 async fn closed(child: &mut Child) -> Ending {

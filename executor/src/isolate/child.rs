@@ -61,6 +61,8 @@ pub enum Said {
     /// No child that runs our code says this.
     Broken(Broken),
     Closed,
+    /// It ended before it had read all that was written to it.
+    Unheard,
 }
 
 impl Child {
@@ -111,8 +113,12 @@ impl Child {
     /// `max_result`: the most bytes that a result may have.
     pub async fn next(&mut self, max_result: usize) -> Said {
         let mut header = [0; frame::HEADER_BYTES];
-        if self.stream.read_exact(&mut header).await.is_err() {
-            return Said::Closed;
+        if let Err(error) = self.stream.read_exact(&mut header).await {
+            return match error.kind() {
+                // So a local socket tells that its other end was closed with something unread in it (unix(7)).
+                io::ErrorKind::ConnectionReset => Said::Unheard,
+                _ => Said::Closed,
+            };
         }
         let (kind, bytes) = match frame::read_header(header, max_result) {
             Ok(told) => told,

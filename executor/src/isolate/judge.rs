@@ -25,6 +25,8 @@ pub enum Ending {
     TooLarge,
     /// The channel closed without a last frame; the wait status.
     Exited(i32),
+    /// The child ended before it had read all of the call: nothing of it has run. The wait status, if there is one.
+    Unheard(Option<i32>),
     Broken,
     /// Nobody can say any more how it ended.
     Lost(String),
@@ -44,7 +46,9 @@ pub struct Limits {
 pub fn is_breach(ending: &Ending) -> bool {
     match ending {
         Ending::Broken => true,
-        Ending::Exited(status) => matches!(signal(*status), SIGSYS | SIGSEGV | SIGBUS | SIGILL),
+        Ending::Exited(status) | Ending::Unheard(Some(status)) => {
+            matches!(signal(*status), SIGSYS | SIGSEGV | SIGBUS | SIGILL)
+        }
         _ => false,
     }
 }
@@ -53,7 +57,8 @@ pub fn judge(ending: Ending, limits: &Limits) -> Verdict {
     match ending {
         Ending::Told(kind, payload) => judge_frame(kind, payload, limits),
         Ending::TooLarge => verdict::result_too_large(limits.max_output_bytes),
-        Ending::Exited(status) => judge_exit(status),
+        Ending::Exited(status) | Ending::Unheard(Some(status)) => judge_exit(status),
+        Ending::Unheard(None) => verdict::interrupted("the sandbox was lost before it had read its call"),
         Ending::Broken => verdict::broke_protocol(),
         Ending::Lost(why) => verdict::interrupted(why),
         Ending::Cancelled => verdict::cancelled(),

@@ -74,6 +74,28 @@ async fn what_was_only_prepared_runs_in_another_child() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_child_has_read_runs_in_another_child() {
+    let rig = Rig::start().await;
+    let prepared = rig.prepare("return 7", 10_000).await;
+    let stopped = isolates();
+    for pid in &stopped {
+        send(*pid, Signal::SIGSTOP);
+    }
+    let doom = async {
+        sleep(Duration::from_millis(300)).await;
+        kill_all(stopped);
+    };
+    let (finished, ()) = tokio::join!(run(prepared), doom);
+    assert_eq!(
+        finished.result.as_deref(),
+        Some(&b"7"[..]),
+        "{:?}",
+        finished.error
+    );
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_zygote_that_stops_holds_no_deadline_up_and_is_ended() {
     let rig = Rig::start().await;
     let prepared = rig.prepare("for (;;) {}", 1_000).await;
