@@ -17,6 +17,7 @@ pub mod config;
 mod engine;
 mod judge;
 mod nursery;
+mod pace;
 mod spares;
 mod spawner;
 mod undertaker;

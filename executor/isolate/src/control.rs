@@ -53,6 +53,14 @@ pub enum Request {
     Kill {
         id: u64,
     },
+    /// A call of the child begins to be long: what it has had of the processor is counted from here.
+    Count {
+        id: u64,
+    },
+    /// The child gives way to all others, if its call has had much of the processor.
+    Weigh {
+        id: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +82,10 @@ pub enum Answer {
     Failed {
         id: u64,
         errno: i32,
+    },
+    /// For good: no process may take back that it gives way.
+    GaveWay {
+        id: u64,
     },
 }
 
@@ -151,14 +163,10 @@ impl Request {
                 message.extend_from_slice(&settings.cpu_seconds.to_le_bytes());
                 message.push(u8::from(settings.namespaces));
             }
-            Self::Spawn { id } => {
-                message.push(b's');
-                message.extend_from_slice(&id.to_le_bytes());
-            }
-            Self::Kill { id } => {
-                message.push(b'k');
-                message.extend_from_slice(&id.to_le_bytes());
-            }
+            Self::Spawn { id } => about(&mut message, b's', *id),
+            Self::Kill { id } => about(&mut message, b'k', *id),
+            Self::Count { id } => about(&mut message, b'n', *id),
+            Self::Weigh { id } => about(&mut message, b'w', *id),
         }
         message
     }
@@ -173,6 +181,8 @@ impl Request {
             }),
             b's' => Self::Spawn { id: reader.number()? },
             b'k' => Self::Kill { id: reader.number()? },
+            b'n' => Self::Count { id: reader.number()? },
+            b'w' => Self::Weigh { id: reader.number()? },
             _ => return None,
         })
     }
@@ -209,6 +219,7 @@ impl Answer {
                 message.extend_from_slice(&id.to_le_bytes());
                 message.extend_from_slice(&errno.to_le_bytes());
             }
+            Self::GaveWay { id } => about(&mut message, b'g', *id),
         }
         message
     }
@@ -239,9 +250,15 @@ impl Answer {
                 id: reader.number()?,
                 errno: reader.small()?,
             },
+            b'g' => Self::GaveWay { id: reader.number()? },
             _ => return None,
         })
     }
+}
+
+fn about(message: &mut Vec<u8>, kind: u8, id: u64) {
+    message.push(kind);
+    message.extend_from_slice(&id.to_le_bytes());
 }
 
 fn write_text(message: &mut Vec<u8>, text: &str) {
@@ -296,6 +313,8 @@ mod tests {
             Request::Configure(settings),
             Request::Spawn { id: 7 },
             Request::Kill { id: u64::MAX },
+            Request::Count { id: 8 },
+            Request::Weigh { id: 9 },
         ] {
             assert_eq!(Request::decode(&request.encode()), Some(request));
         }
@@ -315,6 +334,7 @@ mod tests {
                 max_rss_kib: 5,
             },
             Answer::Failed { id: 2, errno: 11 },
+            Answer::GaveWay { id: 3 },
         ] {
             assert_eq!(Answer::decode(&answer.encode()), Some(answer));
         }

@@ -11,6 +11,7 @@
 pub mod body;
 pub mod channel;
 mod child;
+mod children;
 pub mod control;
 mod filter;
 pub mod frame;

@@ -11,7 +11,9 @@ use seccompiler::BpfProgram;
 /// Beyond the engine's own limit: the allocator's gaps, the call's code and arguments, the result.
 const MEMORY_SLACK: u64 = 96 << 20;
 /// How far a child gives way to everything else on the machine.
-const NICE: i32 = 5;
+pub const NICE: i32 = 5;
+/// How far one gives way whose call is long: to all others, and to the calls of its neighbours that are short.
+pub const NICEST: i32 = 19;
 /// The newest of which this code knows what is in it; an older kernel does what it can.
 const LANDLOCK: ABI = ABI::V6;
 
@@ -56,6 +58,15 @@ pub fn limit(bounds: &Bounds) -> Result<(), String> {
 /// When the process can't be made to give way.
 pub fn give_way() -> Result<(), String> {
     rustix::process::setpriority_process(None, NICE).map_err(|error| format!("nice: {error}"))
+}
+
+/// Of a child of this process. Only a privileged one could take it back.
+///
+/// # Errors
+/// When the child has just ended.
+pub fn give_way_to_all(pid: i32) -> Result<(), String> {
+    let pid = rustix::process::Pid::from_raw(pid);
+    rustix::process::setpriority_process(pid, NICEST).map_err(|error| format!("nice: {error}"))
 }
 
 /// A domain of this process's own that no file, no port, no abstract socket and no signal leaves.

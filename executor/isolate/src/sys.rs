@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::sys::signal::{SigHandler, Signal};
 
@@ -158,6 +159,25 @@ pub fn set_time_zone(name: &str) {
     }
     // SAFETY: as above.
     unsafe { tzset() };
+}
+
+/// What another process, a child of this one, has had of the processor.
+///
+/// # Errors
+/// When there is no such process, or the kernel doesn't tell.
+pub fn processor_time(pid: i32) -> io::Result<Duration> {
+    // The number of its clock, as clock_getcpuclockid(3) makes it; that one asks the kernel in a further way.
+    let clock = (!pid << 3) | 2;
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a local that lives through the call.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Ok(Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0)))
 }
 
 /// Ends the process at once: no destructors, no output.

@@ -24,6 +24,7 @@ const CHANNEL: u64 = crate::sys::CHANNEL as u64;
 const READ_WRITE: u64 = (libc::PROT_READ | libc::PROT_WRITE) as u64;
 const PRIVATE_ANONYMOUS: u64 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
 const MAY_MOVE: u64 = libc::MREMAP_MAYMOVE as u64;
+const ONE_PROCESS: u64 = libc::PRIO_PROCESS as u64;
 const MONOTONIC: u64 = libc::CLOCK_MONOTONIC as u64;
 
 /// Of a child, from the moment it is locked down.
@@ -146,7 +147,18 @@ pub const ZYGOTE: &[Allowed] = &[
         "rt_sigprocmask",
         "a child's signals are as they were",
     ),
-    any(libc::SYS_setpriority, "setpriority", "a child gives way"),
+    Allowed {
+        name: "setpriority",
+        number: libc::SYS_setpriority,
+        when: &[Is(0, ONE_PROCESS), Is(2, crate::lockdown::NICE as u64)],
+        why: "a child gives way",
+    },
+    Allowed {
+        name: "setpriority",
+        number: libc::SYS_setpriority,
+        when: &[Is(0, ONE_PROCESS), Is(2, crate::lockdown::NICEST as u64)],
+        why: "a child whose call is long gives way to all others",
+    },
     any(libc::SYS_prlimit64, "prlimit64", "a child's limits"),
     any(libc::SYS_prctl, "prctl", "a child dies with its zygote"),
     any(libc::SYS_capget, "capget", "what is there to be given up"),

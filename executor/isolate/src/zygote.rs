@@ -6,7 +6,6 @@
 //!                  waits, so that nothing is left        one for each call
 //! ```
 
-use std::collections::BTreeMap;
 use std::hash::RandomState;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -22,6 +21,7 @@ use seccompiler::BpfProgram;
 use crate::Walls;
 use crate::body::Body;
 use crate::child::{self, Enclosure};
+use crate::children::Children;
 use crate::control::{self, Answer, Request, Settings};
 use crate::filter;
 use crate::lockdown::{self, Bounds};
@@ -112,8 +112,7 @@ struct Zygote<'a> {
     ended: SignalFd,
     enclosure: Enclosure,
     fork_flags: i32,
-    /// By process id. Each is this process's own child until it is reaped here, so a number never means another process.
-    children: BTreeMap<i32, u64>,
+    children: Children,
 }
 
 impl<'a> Zygote<'a> {
@@ -162,7 +161,7 @@ impl<'a> Zygote<'a> {
             ended,
             enclosure,
             fork_flags,
-            children: BTreeMap::new(),
+            children: Children::default(),
         })
     }
 
@@ -181,9 +180,7 @@ impl<'a> Zygote<'a> {
                 break;
             }
         }
-        for pid in self.children.keys() {
-            let _gone = kill(Pid::from_raw(*pid), Signal::SIGKILL);
-        }
+        self.children.kill_all();
         Ok(())
     }
 
@@ -200,7 +197,7 @@ impl<'a> Zygote<'a> {
     fn reap(&mut self) -> io::Result<()> {
         while let Ok(Some(_)) = self.ended.read_signal() {}
         while let Ok(Some(ended)) = sys::reap() {
-            let Some(id) = self.children.remove(&ended.pid) else {
+            let Some(id) = self.children.take(ended.pid) else {
                 continue;
             };
             let exited = Answer::Exited {
@@ -218,7 +215,13 @@ impl<'a> Zygote<'a> {
         match control::receive_request(self.control.as_fd())? {
             None => return Ok(false),
             Some((Request::Spawn { id }, Some(channel))) => self.spawn(id, channel, body)?,
-            Some((Request::Kill { id }, _)) => self.kill(id),
+            Some((Request::Kill { id }, _)) => self.children.kill(id),
+            Some((Request::Count { id }, _)) => self.children.count(id),
+            Some((Request::Weigh { id }, _)) => {
+                if self.children.weigh(id) {
+                    control::answer(self.control.as_fd(), &Answer::GaveWay { id })?;
+                }
+            }
             Some(_) => {}
         }
         Ok(true)
@@ -228,20 +231,13 @@ impl<'a> Zygote<'a> {
         match sys::fork(self.fork_flags) {
             Ok(Forked::Child) => child::run(channel, &self.enclosure, body),
             Ok(Forked::Parent { pid }) => {
-                self.children.insert(pid, id);
+                self.children.add(pid, id);
                 Ok(())
             }
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
                 control::answer(self.control.as_fd(), &Answer::Failed { id, errno })
             }
-        }
-    }
-
-    fn kill(&self, id: u64) {
-        let found = self.children.iter().find(|(_, child)| **child == id);
-        if let Some((pid, _)) = found {
-            let _gone = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
     }
 }

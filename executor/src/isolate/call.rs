@@ -130,13 +130,16 @@ impl PreparedJob for PreparedCall {
                 }
             };
             seats += 1;
-            let message = self.message(resident.uses == 0, &args);
+            let fresh = resident.uses == 0;
+            let message = self.message(fresh, &args);
+            let pace = resident.sandbox.pace().keep(fresh);
             let ending = tokio::select! {
                 // The first two before the conversation: one that always has something to say would starve them.
                 biased;
                 () = cancel.cancelled() => Ending::Cancelled,
                 () = sleep_until(deadline) => Ending::Deadline,
                 ending = conversation.hold(&mut resident.sandbox, &message) => ending,
+                never = pace => match never {},
             };
             // Whoever kills a waiting child (the kernel first, when memory runs out) has not interrupted a call.
             let again = matches!(ending, Ending::Unheard(_)) && !is_breach(&ending) && seats < MOST_SEATS;

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,8 +14,9 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::timeout;
 
+use super::pace::Pace;
 use super::undertaker::{Condemned, Undertaker};
-use super::zygote::{Ended, Exit, Zygote};
+use super::zygote::{Birth, Ended, Exit, Zygote};
 use crate::kept::Keepable;
 
 /// From the request to the child's first word. A fork and a lockdown: well below a millisecond, but for a machine that
@@ -33,6 +35,7 @@ pub struct Child {
     id: u64,
     pub zygote: Arc<Zygote>,
     ended: Option<Ended>,
+    gave_way: Arc<AtomicBool>,
     /// It has told its last word and ends by itself.
     pub leaving: bool,
     /// Wall time of the calls that it served, which its processor time is not above.
@@ -70,12 +73,13 @@ impl Child {
     /// The step that failed.
     pub async fn make(zygote: Arc<Zygote>, undertaker: Undertaker) -> Result<Self, MakeError> {
         let (ours, theirs) = pair().map_err(MakeError::Request)?;
-        let (id, ended) = zygote.spawn(theirs).await.map_err(MakeError::Request)?;
+        let Birth { id, ended, gave_way } = zygote.spawn(theirs).await.map_err(MakeError::Request)?;
         let mut child = Self {
             stream: BufReader::with_capacity(BUFFER_BYTES, ours),
             id,
             zygote,
             ended: Some(ended),
+            gave_way,
             leaving: false,
             served: Duration::ZERO,
             undertaker,
@@ -104,6 +108,14 @@ impl Child {
         // There is nothing more to be heard.
         self.ended = None;
         true
+    }
+
+    pub fn pace(&self) -> Pace {
+        Pace {
+            zygote: Arc::clone(&self.zygote),
+            id: self.id,
+            gave_way: Arc::clone(&self.gave_way),
+        }
     }
 
     pub async fn write(&mut self, message: &[u8]) -> io::Result<()> {
@@ -143,7 +155,7 @@ impl Child {
 
 impl Keepable for Child {
     fn too_old(&self) -> bool {
-        self.zygote.is_retired() || self.served > MOST_SERVED
+        self.zygote.is_retired() || self.served > MOST_SERVED || self.gave_way.load(Ordering::Relaxed)
     }
 
     fn is_quiet(&mut self) -> bool {

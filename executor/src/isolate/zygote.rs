@@ -36,6 +36,14 @@ pub struct Exit {
     pub max_rss_kib: u64,
 }
 
+/// A child that was asked for.
+pub struct Birth {
+    pub id: u64,
+    pub ended: Ended,
+    /// Whether it gives way to all others.
+    pub gave_way: Arc<AtomicBool>,
+}
+
 /// How a child ended, or why there never was one. Dropped with its zygote.
 pub type Ended = oneshot::Receiver<Result<Exit, io::Error>>;
 
@@ -69,9 +77,15 @@ pub struct Zygote {
 struct Line {
     /// It keeps messages apart, which a stream's own methods know nothing of; only its readiness is used.
     control: UnixStream,
-    ends: Mutex<HashMap<u64, oneshot::Sender<Result<Exit, io::Error>>>>,
+    awaited: Mutex<HashMap<u64, Awaited>>,
     gone: watch::Sender<bool>,
     stop: CancellationToken,
+}
+
+/// What is still to be heard of one child.
+struct Awaited {
+    end: oneshot::Sender<Result<Exit, io::Error>>,
+    gave_way: Arc<AtomicBool>,
 }
 
 impl Zygote {
@@ -92,7 +106,7 @@ impl Zygote {
         }
         let line = Arc::new(Line {
             control,
-            ends: Mutex::default(),
+            awaited: Mutex::default(),
             gone: watch::Sender::new(false),
             stop: CancellationToken::new(),
         });
@@ -124,34 +138,45 @@ impl Zygote {
         Ok(zygote)
     }
 
-    /// Asks for a child with this end of a channel. The answer is how it ended.
+    /// Asks for a child with this end of a channel.
     ///
     /// # Errors
     /// When the zygote is gone, or takes nothing.
-    pub async fn spawn(&self, channel: OwnedFd) -> io::Result<(u64, Ended)> {
+    pub async fn spawn(&self, channel: OwnedFd) -> io::Result<Birth> {
         let id = self.children.fetch_add(1, Ordering::Relaxed);
-        let (sender, ended) = oneshot::channel();
-        self.line.ends.lock().insert(id, sender);
+        let (end, ended) = oneshot::channel();
+        let gave_way = Arc::new(AtomicBool::new(false));
+        let awaited = Awaited {
+            end,
+            gave_way: Arc::clone(&gave_way),
+        };
+        self.line.awaited.lock().insert(id, awaited);
         if *self.line.gone.borrow() {
-            self.line.ends.lock().clear();
+            self.line.awaited.lock().clear();
         }
         let sent = timeout(SEND, self.line.send(&Request::Spawn { id }, Some(&channel))).await;
         match sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(()) => Ok((id, ended)),
+            Ok(()) => Ok(Birth { id, ended, gave_way }),
             Err(error) => {
-                self.line.ends.lock().remove(&id);
+                self.line.awaited.lock().remove(&id);
                 Err(error)
             }
         }
     }
 
-    /// Whether the zygote could be told at once.
-    pub fn kill_child(&self, id: u64) -> bool {
-        let request = Request::Kill { id };
-        let told = self.line.control.try_io(Interest::WRITABLE, || {
-            control::send(self.line.control.as_fd(), &request, None)
-        });
-        told.is_ok()
+    /// A zygote that doesn't take it at once is dealt with by whoever waits for the child's end.
+    pub fn kill_child(&self, id: u64) {
+        self.line.tell(&Request::Kill { id });
+    }
+
+    /// From here on it is counted what the call of this child has of the processor.
+    pub fn count_child(&self, id: u64) {
+        self.line.tell(&Request::Count { id });
+    }
+
+    /// The child gives way to all others if its call is a long one; that is heard by [`Birth::gave_way`].
+    pub fn weigh_child(&self, id: u64) {
+        self.line.tell(&Request::Weigh { id });
     }
 
     /// Ends it now, and every child of it. `ended` is told when nothing is left.
@@ -206,6 +231,13 @@ impl Line {
             .await
     }
 
+    /// If there is room for it.
+    fn tell(&self, request: &Request) {
+        let _full_or_gone = self.control.try_io(Interest::WRITABLE, || {
+            control::send(self.control.as_fd(), request, None)
+        });
+    }
+
     async fn answer(&self) -> io::Result<Option<Answer>> {
         self.control
             .async_io(Interest::READABLE, || {
@@ -228,15 +260,21 @@ impl Line {
                     max_rss_kib,
                 })) => (id, Ok(Exit { status, max_rss_kib })),
                 Ok(Some(Answer::Failed { id, errno })) => (id, Err(io::Error::from_raw_os_error(errno))),
+                Ok(Some(Answer::GaveWay { id })) => {
+                    if let Some(child) = self.awaited.lock().get(&id) {
+                        child.gave_way.store(true, Ordering::Relaxed);
+                    }
+                    continue;
+                }
                 Ok(Some(_)) => continue,
                 Ok(None) | Err(_) => break,
             };
-            if let Some(waiting) = self.ends.lock().remove(&id) {
-                let _nobody_waits = waiting.send(end);
+            if let Some(child) = self.awaited.lock().remove(&id) {
+                let _nobody_waits = child.end.send(end);
             }
         }
         self.gone.send_replace(true);
-        self.ends.lock().clear();
+        self.awaited.lock().clear();
     }
 }
 

@@ -55,6 +55,14 @@ pub fn isolates() -> Vec<i32> {
     zygotes().into_iter().flat_map(children).collect()
 }
 
+/// How far a process gives way.
+pub fn nice(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = stat.rsplit_once(')')?.1;
+    // The 19th of all, in proc(5).
+    after_name.split_whitespace().nth(16)?.parse().ok()
+}
+
 pub fn resident_kib(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));

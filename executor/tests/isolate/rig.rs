@@ -83,9 +83,13 @@ pub fn job(code: &str, ms: u64) -> Job {
 }
 
 pub async fn run(prepared: Box<dyn PreparedJob>) -> Finished {
+    run_with(prepared, "{}").await
+}
+
+pub async fn run_with(prepared: Box<dyn PreparedJob>, args: &'static str) -> Finished {
     let (progress, _nobody) = mpsc::channel::<Progress>(1);
     prepared
-        .run("{}".into(), progress, CancellationToken::new())
+        .run(args.into(), progress, CancellationToken::new())
         .await
 }
 
