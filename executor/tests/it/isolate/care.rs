@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::processes::Seen;
 use super::rig::{IsolateRig, small};
-use crate::rig::{eventually, failure, job, result, run};
+use crate::rig::{eventually, failure, job, kept, result, run};
 
 fn kill(process: &Seen) {
     let pid = process.pid.to_string();
@@ -76,6 +76,22 @@ async fn a_zygote_is_renewed_after_its_share_of_children_and_no_call_notices() {
         !first.iter().any(Seen::is_alive)
     })
     .await;
+    rig.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_calls_at_once_are_all_served() {
+    let many = IsolateConfig {
+        slots: 256,
+        ..small()
+    };
+    let rig = IsolateRig::with(many).await;
+    for tool in [job("return args.n"), kept("crowded", "return args.n")] {
+        let calls = (0..200).map(|n| rig.run(tool.clone(), json!({ "n": n })));
+        for (n, finished) in futures::future::join_all(calls).await.iter().enumerate() {
+            assert_eq!(result(finished), n);
+        }
+    }
     rig.finish().await;
 }
 

@@ -10,6 +10,7 @@ use dynamic_mcp_executor::isolate::{IsolateConfig, IsolateEngine};
 use dynamic_mcp_shared::job::{Placement, Runtime};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::sleep;
 
 use super::processes::Family;
 use crate::rig::{MEMORY, Outside, Rig, eventually, job};
@@ -91,6 +92,9 @@ impl Outside for Processes {
     async fn kill(&self, sandbox: &str) {
         // It may have ended by itself.
         let _ = Command::new("kill").args(["-KILL", sandbox]).output();
+        while self.sandboxes().await.iter().any(|other| other == sandbox) {
+            sleep(Duration::from_millis(2)).await;
+        }
     }
 
     async fn left(&self) -> Vec<String> {
