@@ -67,14 +67,24 @@ pub(crate) fn run<'js>(ctx: &Ctx<'js>, internal: &Object<'js>) -> rquickjs::Resu
 
 fn files<'js>(ctx: &Ctx<'js>, internal: &Object<'js>, files: &[(&str, &str)]) -> rquickjs::Result<()> {
     for (name, source) in files {
-        let file: Function<'js> = evaluate(ctx, name, source)?;
+        let file: Function<'js> = evaluate(ctx, name, &bare(source))?;
         file.call::<_, ()>((internal.clone(),))?;
     }
     Ok(())
 }
 
+/// The function without the parentheses around it: what is in parentheses the engine reads twice, first to see whether
+/// they are the parameters of an arrow function.
+fn bare(source: &str) -> String {
+    let function = source.split_once("\n(").map(|(_, function)| function.trim_end());
+    match function.and_then(|function| function.strip_suffix(')')) {
+        Some(function) => format!("0,{function}"),
+        None => source.to_owned(),
+    }
+}
+
 fn vendor<'js>(ctx: &Ctx<'js>, internal: &Object<'js>, name: &str, source: &str) -> rquickjs::Result<()> {
-    let wrapped = format!("(function (module, exports, require, engine, process) {{{source}\n}})");
+    let wrapped = format!("0,function (module, exports, require, engine, process) {{{source}\n}}");
     let package: Function<'js> = evaluate(ctx, name, &wrapped)?;
     let (module, exports) = (Object::new(ctx.clone())?, Object::new(ctx.clone())?);
     module.set("exports", exports.clone())?;
