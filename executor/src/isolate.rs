@@ -16,6 +16,7 @@ mod child;
 pub mod config;
 mod engine;
 mod judge;
+mod memory;
 mod nursery;
 mod pace;
 mod spares;

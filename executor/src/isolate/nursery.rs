@@ -9,6 +9,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dynamic_mcp_isolate::control::Settings;
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::child::CPU_SECONDS;
 use super::config::IsolateConfig;
+use super::memory::MemoryGroup;
 use super::spawner::Spawner;
 use super::zygote::{Zygote, ZygoteError};
 use crate::metric_names;
@@ -58,6 +60,8 @@ enum State {
 pub struct Nursery {
     config: Arc<IsolateConfig>,
     spawner: Spawner,
+    /// Of all zygotes and their children; or why there is none.
+    memory: Result<MemoryGroup, String>,
     state: watch::Sender<State>,
     due: Notify,
     tasks: TaskTracker,
@@ -69,6 +73,7 @@ impl Nursery {
     pub async fn start(config: Arc<IsolateConfig>, tasks: TaskTracker) -> Result<Arc<Self>, StartError> {
         let spawner = Spawner::new(config.program.clone()).map_err(StartError::Thread)?;
         let nursery = Self {
+            memory: memory_group(&config),
             config,
             spawner,
             state: watch::Sender::new(State::Waiting("no zygote has started yet".to_owned())),
@@ -161,6 +166,9 @@ impl Nursery {
             zygote.end(Some(sender));
             let _already_gone = ended.await;
         }
+        if let Ok(group) = &self.memory {
+            group.remove().await;
+        }
     }
 
     /// Answers with the reason.
@@ -215,7 +223,8 @@ impl Nursery {
             namespaces: no_namespaces.is_none(),
         };
         let program = self.config.program.to_string_lossy();
-        let mut zygote = Zygote::start(&self.spawner, &program, settings, &self.tasks).await?;
+        let memory = self.memory.as_ref().map_err(String::as_str);
+        let mut zygote = Zygote::start(&self.spawner, &program, settings, memory, &self.tasks).await?;
         for found in &mut zygote.findings {
             if found.wall == Wall::Namespaces && no_namespaces.is_some() {
                 found.lacking.clone_from(&no_namespaces);
@@ -223,6 +232,18 @@ impl Nursery {
         }
         Ok(Arc::new(zygote))
     }
+}
+
+fn memory_group(config: &IsolateConfig) -> Result<MemoryGroup, String> {
+    /// Engines of this process so far.
+    static ENGINES: AtomicU64 = AtomicU64::new(0);
+    let number = ENGINES.fetch_add(1, Ordering::Relaxed);
+    let group = MemoryGroup::make(config.slots, config.memory.0, number)?;
+    tracing::debug!(
+        limit_bytes = group.limit(),
+        "isolates have a control group of memory"
+    );
+    Ok(group)
 }
 
 /// Whether what was found is enough.

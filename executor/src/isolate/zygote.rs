@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::memory::MemoryGroup;
 use super::spawner::Spawner;
 
 /// From the start to the first word. Milliseconds, but for a machine that has much else to do.
@@ -95,12 +96,17 @@ impl Zygote {
         spawner: &Spawner,
         program: &str,
         settings: Settings,
+        memory: Result<&MemoryGroup, &str>,
         tasks: &TaskTracker,
     ) -> Result<Self, ZygoteError> {
         let (ours, theirs) = control::pair().map_err(ZygoteError::Control)?;
         let control = UnixStream::from_std(ours.into()).map_err(ZygoteError::Control)?;
         let started = spawner.start(theirs).await;
         let mut process = started.map_err(|error| ZygoteError::Execute(program.to_owned(), error))?;
+        // Before it is told anything, so that whatever it forks is in the group too.
+        let grouped = memory
+            .map_err(str::to_owned)
+            .and_then(|group| group.enter(process.id()));
         if let Some(stderr) = process.stderr.take() {
             tasks.spawn(log(stderr));
         }
@@ -126,7 +132,8 @@ impl Zygote {
         };
         let answer = timeout(START, hello).await.map_err(|_| ZygoteError::Silent)?;
         match answer.map_err(ZygoteError::Control)? {
-            Some(Answer::Hello { findings }) => {
+            Some(Answer::Hello { mut findings }) => {
+                findings.push(Finding::new(Wall::MemoryGroup, grouped));
                 zygote.tier = Tier::of(&findings);
                 zygote.findings = findings;
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
+use crate::memory::group;
 use crate::processes::{descendants, send};
 use crate::rig::{Rig, eventually, run};
 
@@ -35,6 +36,7 @@ async fn a_killed_broker_leaves_nothing() {
     eventually("a busy child", async || descendants(pid).len() >= 5).await;
     sleep(Duration::from_millis(200)).await;
     let below = descendants(pid);
+    let memory = below.first().and_then(|keeper| group(*keeper));
     send(pid, Signal::SIGKILL);
     broker.wait().unwrap();
     eventually("everything below it is gone", async || {
@@ -43,4 +45,11 @@ async fn a_killed_broker_leaves_nothing() {
             .all(|pid| !std::fs::exists(format!("/proc/{pid}")).unwrap())
     })
     .await;
+    // But a control group, if it had one: nobody was there to remove it. The next start does.
+    if let Some(left) = memory {
+        assert!(left.exists(), "{left:?}");
+        let rig = Rig::start().await;
+        assert!(!left.exists(), "{left:?}");
+        rig.finish().await;
+    }
 }

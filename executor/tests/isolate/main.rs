@@ -9,6 +9,7 @@
 mod broker;
 mod faults;
 mod load;
+mod memory;
 mod pace;
 mod processes;
 mod renewal;
