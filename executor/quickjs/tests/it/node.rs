@@ -1,6 +1,7 @@
 //! The same snippets here and in a real Node.js give the same JSON. What is known to differ is listed with a reason.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use dynamic_mcp_quickjs::Ending;
@@ -75,9 +76,12 @@ fn node() -> String {
     std::env::var("TEST_NODE").unwrap_or_else(|_| "node".to_owned())
 }
 
-pub fn ask_node(script: &str, input: &str) -> String {
+/// Runs a script file: what is given with `-e` finds Node.js's modules among its globals.
+pub fn ask_node(name: &str, script: &str, input: &str) -> String {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.cjs"));
+    std::fs::write(&file, script).unwrap();
     let mut child = Command::new(node())
-        .args(["-e", script])
+        .arg(&file)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -114,7 +118,7 @@ fn snippets_answer_as_in_node() {
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .collect();
-    let answers = ask_node(HARNESS, SNIPPETS);
+    let answers = ask_node("snippets", HARNESS, SNIPPETS);
     let answers: Vec<Value> = answers
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())

@@ -33,8 +33,12 @@ fn names(json: serde_json::Value) -> BTreeSet<String> {
     serde_json::from_value(json).unwrap()
 }
 
-fn node_has(script: &str, newer: &[&str]) -> BTreeSet<String> {
-    let told = ask_node(&format!("process.stdout.write(JSON.stringify({script}))"), "");
+fn node_has(title: &str, script: &str, newer: &[&str]) -> BTreeSet<String> {
+    let told = ask_node(
+        title,
+        &format!("process.stdout.write(JSON.stringify({script}))"),
+        "",
+    );
     let all = names(serde_json::from_str(&told).unwrap());
     all.into_iter()
         .filter(|name| !newer.contains(&name.as_str()))
@@ -88,13 +92,13 @@ fn the_table_of_the_runtimes_is_up_to_date() {
         Modules can be imported with or without `node:`.\n\n{}\n{}",
         table(
             "module",
-            &node_has(modules, NEWER_MODULES),
+            &node_has("modules", modules, NEWER_MODULES),
             NEWER_MODULES,
             &owned(MODULES)
         ),
         table(
             "global",
-            &node_has(globals, NEWER_GLOBALS),
+            &node_has("globals", globals, NEWER_GLOBALS),
             NEWER_GLOBALS,
             &owned(GLOBALS)
         ),
