@@ -24,6 +24,7 @@ use crate::mcp::http::HttpMcpConfig;
 use crate::mcp::{self, McpDeps};
 use crate::registry::Registry;
 use crate::registry::cache::ToolCache;
+use crate::runtimes::Runtimes;
 use crate::scheduler::fleet::Fleet;
 use crate::scheduler::{Scheduler, SchedulerConfig};
 
@@ -63,6 +64,7 @@ impl App {
             fleet.clone(),
         );
 
+        let runtimes = Arc::new(Runtimes::new(fleet.clone(), settings.registry.default_runtime));
         let scheduler = Arc::new(Scheduler::new(fleet, SchedulerConfig::default()));
         let policy = Arc::new(settings.policy.clone());
         let guard: Arc<dyn Guard> = Arc::new(MemoryGuard::new(settings.guard));
@@ -70,6 +72,7 @@ impl App {
             registry.clone(),
             cache.clone(),
             scheduler.clone(),
+            runtimes.clone(),
             policy.clone(),
             audit.clone(),
             CatalogConfig {
@@ -79,11 +82,19 @@ impl App {
                 reserved: &mcp::BUILTIN_NAMES,
             },
         );
-        let jobs = Jobs::new(guard.clone(), audit.clone(), scheduler, policy, lifecycle.clone());
+        let jobs = Jobs::new(
+            guard.clone(),
+            audit.clone(),
+            scheduler,
+            runtimes.clone(),
+            policy,
+            lifecycle.clone(),
+        );
         let mcp = Arc::new(McpDeps {
             catalog: Arc::new(catalog),
             cache,
             jobs: Arc::new(jobs),
+            runtimes,
             guard,
             readiness: readiness.clone(),
             runtime_config: described(cli, &settings),
@@ -132,6 +143,7 @@ impl App {
         let service = mcp::http::service(self.mcp.clone(), &config, &self.lifecycle);
         let state = HttpState {
             readiness: self.readiness.clone(),
+            runtimes: self.mcp.runtimes.clone(),
             metrics: self.metrics.clone(),
             path: settings.path.clone(),
             origins: Arc::new(OriginPolicy::new(

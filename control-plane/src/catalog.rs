@@ -16,7 +16,8 @@ pub use self::error::CatalogError;
 use crate::audit::{Action, Audit, Verdict};
 use crate::principal::Caller;
 use crate::registry::cache::{Tool, ToolCache, ToolSet};
-use crate::registry::{Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec};
+use crate::registry::{Registry, RegistryError, Revision, RuntimeChoice, ToolName, ToolRecord, ToolSpec};
+use crate::runtimes::{Chosen, Names, Runtimes};
 use crate::scheduler::Scheduler;
 use crate::scheduler::client::ResolveError;
 
@@ -35,9 +36,23 @@ pub struct Catalog {
     registry: Arc<dyn Registry>,
     cache: Arc<ToolCache>,
     scheduler: Arc<Scheduler>,
+    runtimes: Arc<Runtimes>,
     policy: Arc<SandboxPolicy>,
     audit: Audit,
     config: CatalogConfig,
+}
+
+/// A write that was done.
+pub struct Written {
+    /// The tool as this replica serves it from now on.
+    pub tool: Arc<Tool>,
+    /// What it runs on and why, where the write decided that.
+    pub chosen: Option<Chosen>,
+}
+
+struct Stored {
+    record: ToolRecord,
+    chosen: Option<Chosen>,
 }
 
 impl Catalog {
@@ -45,6 +60,7 @@ impl Catalog {
         registry: Arc<dyn Registry>,
         cache: Arc<ToolCache>,
         scheduler: Arc<Scheduler>,
+        runtimes: Arc<Runtimes>,
         policy: Arc<SandboxPolicy>,
         audit: Audit,
         config: CatalogConfig,
@@ -53,6 +69,7 @@ impl Catalog {
             registry,
             cache,
             scheduler,
+            runtimes,
             policy,
             audit,
             config,
@@ -66,20 +83,26 @@ impl Catalog {
         caller: &Caller,
         admin_token: Option<&str>,
         draft: ToolDraft,
-    ) -> Result<Arc<Tool>, CatalogError> {
+    ) -> Result<Written, CatalogError> {
         let target = draft.name.clone();
         let write = async {
+            let (given, names) = (draft.runtime, draft.names());
             let mut spec = draft.into_spec(&self.policy, self.config.reserved)?;
             self.require_free(caller, &spec.name).await?;
+            let chosen = self.choose(given, names, &mut spec).await?;
             self.lock_dependencies(caller, &mut spec).await?;
             let tenant = &caller.principal.tenant;
             let actor = &caller.principal.subject;
-            Ok(self
+            let record = self
                 .registry
                 .create(tenant, &spec, self.config.max_tools, actor)
-                .await?)
+                .await?;
+            Ok(Stored {
+                record,
+                chosen: Some(chosen),
+            })
         };
-        let record = self
+        let stored = self
             .audited(
                 caller,
                 admin_token,
@@ -89,7 +112,7 @@ impl Catalog {
                 write,
             )
             .await?;
-        self.published(caller, &record).await
+        self.published(caller, stored).await
     }
 
     /// # Errors
@@ -101,7 +124,7 @@ impl Catalog {
         name: &str,
         patch: ToolPatch,
         expected: Option<Revision>,
-    ) -> Result<Arc<Tool>, CatalogError> {
+    ) -> Result<Written, CatalogError> {
         self.change(caller, admin_token, "dynamic.tool.update", name, patch, expected)
             .await
     }
@@ -115,7 +138,7 @@ impl Catalog {
         name: &str,
         enabled: bool,
         expected: Option<Revision>,
-    ) -> Result<Arc<Tool>, CatalogError> {
+    ) -> Result<Written, CatalogError> {
         let patch = ToolPatch {
             enabled: Some(enabled),
             ..ToolPatch::default()
@@ -138,17 +161,18 @@ impl Catalog {
         let write = async {
             let name: ToolName = name.parse()?;
             let tenant = &caller.principal.tenant;
-            Ok(self
+            let record = self
                 .registry
                 .delete(tenant, &name, expected, &caller.principal.subject)
-                .await?)
+                .await?;
+            Ok(Stored { record, chosen: None })
         };
         let details = revision_details(expected);
-        let record = self
+        let stored = self
             .audited(caller, admin_token, "dynamic.tool.delete", name, details, write)
             .await?;
         self.refresh(caller).await;
-        Ok(Arc::new(record))
+        Ok(Arc::new(stored.record))
     }
 
     /// All tools of the tenant, disabled ones too.
@@ -190,7 +214,7 @@ impl Catalog {
         name: &str,
         patch: ToolPatch,
         expected: Option<Revision>,
-    ) -> Result<Arc<Tool>, CatalogError> {
+    ) -> Result<Written, CatalogError> {
         let mut details = revision_details(expected);
         details.insert("fields".to_owned(), json!(patch.fields()));
         let write = async {
@@ -207,10 +231,10 @@ impl Catalog {
                 }
             }
         };
-        let record = self
+        let stored = self
             .audited(caller, admin_token, action, name, details, write)
             .await?;
-        self.published(caller, &record).await
+        self.published(caller, stored).await
     }
 
     async fn change_once(
@@ -219,7 +243,7 @@ impl Catalog {
         name: &ToolName,
         patch: &ToolPatch,
         expected: Option<Revision>,
-    ) -> Result<ToolRecord, CatalogError> {
+    ) -> Result<Stored, CatalogError> {
         let tenant = &caller.principal.tenant;
         let current = self
             .registry
@@ -237,15 +261,33 @@ impl Catalog {
             .into());
         }
         let before = (current.spec.dependencies.clone(), current.spec.image.clone());
+        let names = patch.names(&current.spec, &self.policy);
         let mut spec = patch.apply(current.spec, &self.policy)?;
+        let mut chosen = None;
+        if patch.concerns_runtime() {
+            chosen = Some(self.choose(Some(spec.runtime), names, &mut spec).await?);
+        }
         let lock_is_stale = before != (spec.dependencies.clone(), spec.image.clone());
         if lock_is_stale || (spec.dependency_lock.is_none() && !spec.dependencies.is_empty()) {
             self.lock_dependencies(caller, &mut spec).await?;
         }
-        Ok(self
+        let record = self
             .registry
             .update(tenant, &spec, expected, &caller.principal.subject)
-            .await?)
+            .await?;
+        Ok(Stored { record, chosen })
+    }
+
+    async fn choose(
+        &self,
+        given: Option<RuntimeChoice>,
+        names: Names,
+        spec: &mut ToolSpec,
+    ) -> Result<Chosen, CatalogError> {
+        let chosen = self.runtimes.choose(given, names, &spec.code).await?;
+        spec.runtime = chosen.requested;
+        spec.runs_on = chosen.runs_on;
+        Ok(chosen)
     }
 
     /// Saves the author a resolution that would be for nothing.
@@ -277,16 +319,16 @@ impl Catalog {
         Ok(())
     }
 
-    async fn audited<T>(
+    async fn audited(
         &self,
         caller: &Caller,
         admin_token: Option<&str>,
         action: &'static str,
         target: &str,
         details: Map<String, Value>,
-        write: impl Future<Output = Result<T, CatalogError>>,
-    ) -> Result<T, CatalogError> {
-        let entry = self.audit.begin(
+        write: impl Future<Output = Result<Stored, CatalogError>>,
+    ) -> Result<Stored, CatalogError> {
+        let mut entry = self.audit.begin(
             caller,
             Action {
                 name: action,
@@ -299,6 +341,13 @@ impl Catalog {
             Ok(()) => write.await,
             Err(refusal) => Err(refusal),
         };
+        if let Ok(Stored {
+            chosen: Some(chosen), ..
+        }) = &result
+        {
+            entry.add("runtime", chosen.requested.as_str());
+            entry.add("runsOn", chosen.runs_on.as_str());
+        }
         entry.close(match &result {
             Ok(_) => Verdict::Done,
             Err(error @ (CatalogError::Forbidden(_) | CatalogError::ReadOnly)) => {
@@ -318,10 +367,12 @@ impl Catalog {
         }
     }
 
-    /// The tool as this replica serves it from now on.
-    async fn published(&self, caller: &Caller, record: &ToolRecord) -> Result<Arc<Tool>, CatalogError> {
+    async fn published(&self, caller: &Caller, stored: Stored) -> Result<Written, CatalogError> {
         self.refresh(caller).await;
-        Ok(Arc::new(Tool::new(record.clone())))
+        Ok(Written {
+            tool: Arc::new(Tool::new(stored.record)),
+            chosen: stored.chosen,
+        })
     }
 
     /// The write is done: if the cache can't follow now, it will when the store answers again.

@@ -25,10 +25,12 @@ pub use self::headers::RequestId;
 pub use self::metrics::{Metrics, MetricsError};
 pub use self::origin::OriginPolicy;
 pub use self::server::{ServerConfig, serve};
+use crate::runtimes::Runtimes;
 
 #[derive(Clone)]
 pub struct HttpState {
     pub readiness: Readiness,
+    pub runtimes: Arc<Runtimes>,
     pub metrics: Metrics,
     /// `MCP_PATH`.
     pub path: String,

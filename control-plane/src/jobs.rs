@@ -24,8 +24,10 @@ use crate::audit::{Action, Audit, Verdict};
 use crate::guard::{Guard, Permit, Scope};
 use crate::metric_names::{self, Stage};
 use crate::principal::Caller;
+use crate::registry::RuntimeChoice;
 use crate::registry::cache::Tool;
 use crate::registry::schema::{self, SchemaCheck};
+use crate::runtimes::{Names, NoRuntime, Runtimes};
 use crate::scheduler::client::ResolveError;
 use crate::scheduler::{NeverStarted, Scheduled, Scheduler};
 
@@ -34,6 +36,7 @@ use crate::scheduler::{NeverStarted, Scheduled, Scheduler};
 pub struct Ephemeral {
     pub code: String,
     pub args: Value,
+    pub runtime: Option<RuntimeChoice>,
     pub image: Option<String>,
     pub dependencies: Vec<Dependency>,
     pub timeout_ms: Option<u64>,
@@ -43,6 +46,7 @@ pub struct Jobs {
     guard: Arc<dyn Guard>,
     audit: Audit,
     scheduler: Arc<Scheduler>,
+    runtimes: Arc<Runtimes>,
     locks: LockCache,
     policy: Arc<SandboxPolicy>,
     lifecycle: Lifecycle,
@@ -52,12 +56,23 @@ pub struct Jobs {
 struct Work {
     what: What,
     code: Bytes,
+    runtime: Wanted,
     image: String,
     isolation: Isolation,
     dependencies: Vec<Dependency>,
     dependency_lock: Option<Bytes>,
     timeout: TimeoutMs,
     args: Bytes,
+}
+
+/// What the code is to run on.
+enum Wanted {
+    Settled(Runtime),
+    /// To be settled once the run has its permit, since reading code costs something.
+    Open {
+        given: Option<RuntimeChoice>,
+        names: Names,
+    },
 }
 
 /// Where it is counted and what the audit calls it.
@@ -72,6 +87,7 @@ impl Jobs {
         guard: Arc<dyn Guard>,
         audit: Audit,
         scheduler: Arc<Scheduler>,
+        runtimes: Arc<Runtimes>,
         policy: Arc<SandboxPolicy>,
         lifecycle: Lifecycle,
     ) -> Self {
@@ -80,6 +96,7 @@ impl Jobs {
             guard,
             audit,
             scheduler,
+            runtimes,
             locks,
             policy,
             lifecycle,
@@ -117,12 +134,15 @@ impl Jobs {
         }
         let spec = &tool.record.spec;
         // Checked when the tool was written, and again here: the operator may have become stricter since.
-        self.policy
-            .check_image(&spec.image)
-            .map_err(|error| error.to_string())?;
+        if spec.runs_on == Runtime::Node {
+            self.policy
+                .check_image(&spec.image)
+                .map_err(|error| error.to_string())?;
+        }
         Ok(Work {
             what: What::Tool(tool.clone()),
             code: tool.code.clone(),
+            runtime: Wanted::Settled(spec.runs_on),
             image: spec.image.clone(),
             isolation: spec.isolation,
             dependencies: spec.dependencies.clone(),
@@ -146,6 +166,10 @@ impl Jobs {
         self.policy
             .check_timeout(timeout)
             .map_err(|error| error.to_string())?;
+        let names = Names {
+            image: run.image.is_some(),
+            dependencies: !run.dependencies.is_empty(),
+        };
         let image = match run.image {
             Some(image) => {
                 policy::parse_image(&image).map_err(|allowed| format!("image {image:?}: {allowed}"))?
@@ -161,6 +185,10 @@ impl Jobs {
         Ok(Work {
             what: What::Ephemeral,
             code: run.code.into(),
+            runtime: Wanted::Open {
+                given: run.runtime,
+                names,
+            },
             image,
             isolation: Isolation::Call,
             dependencies: run.dependencies,
@@ -183,21 +211,25 @@ impl Jobs {
         let started = Instant::now();
         // Keeps the process up until the answer is there, within the grace time of a shutdown.
         let _held = self.lifecycle.hold();
-        let (ended, entry) = match self.admit(caller, &what, work).instrument(span.clone()).await {
+        let (ended, runtime, mut entry) = match self.admit(caller, &what, work).instrument(span.clone()).await
+        {
             Ok((work, mut permit)) => {
                 let entry = self.audit.begin(caller, what.action());
-                let ended = self
+                let (ended, runtime) = self
                     .execute(caller, id.clone(), work, progress)
                     .instrument(span)
                     .await;
                 if !ended.outcome().is_ok() {
                     permit.mark_failed();
                 }
-                (ended, entry)
+                (ended, runtime, entry)
             }
-            Err(ended) => (ended, self.audit.begin(caller, what.action())),
+            Err(ended) => (ended, None, self.audit.begin(caller, what.action())),
         };
-        let report = JobReport::new(id, ended, started.elapsed());
+        let report = JobReport::new(id, ended, runtime, started.elapsed());
+        if let Some(runtime) = runtime {
+            entry.add("runtime", runtime.as_str());
+        }
         entry.close(match report.reason {
             Some(reason) => Verdict::Refused(reason),
             None => Verdict::Ran {
@@ -236,21 +268,23 @@ impl Jobs {
         Ok((work, permit))
     }
 
+    /// How it ended, and what it was to run on, where it came so far.
     async fn execute(
         &self,
         caller: &Caller,
         id: JobId,
         work: Work,
         progress: Option<mpsc::Sender<Progress>>,
-    ) -> Ended {
+    ) -> (Ended, Option<Runtime>) {
         let cancel = caller.cancel.child_token();
         let run = async {
             let (job, args) = match self.job(caller, id, &work).await {
                 Ok(job) => (job, work.args),
-                Err(ended) => return ended,
+                Err(ended) => return (ended, None),
             };
-            Ended::Scheduled(self.scheduler.run(job, args, progress, &cancel).await)
-                .checked(work.what.output())
+            let runtime = job.runtime;
+            let ended = Ended::Scheduled(self.scheduler.run(job, args, progress, &cancel).await);
+            (ended.checked(work.what.output()), Some(runtime))
         };
         tokio::pin!(run);
         tokio::select! {
@@ -263,6 +297,7 @@ impl Jobs {
     }
 
     async fn job(&self, caller: &Caller, id: JobId, work: &Work) -> Result<Job, Ended> {
+        let runtime = self.runtime(work).await?;
         let tenant = caller.principal.tenant.clone();
         let dependency_lock = match (&work.dependency_lock, work.dependencies.is_empty()) {
             (None, false) => Some(self.resolve(caller, &tenant, work).await?),
@@ -280,7 +315,7 @@ impl Jobs {
             id,
             tenant,
             tool,
-            runtime: Runtime::Node,
+            runtime,
             image: work.image.clone(),
             isolation: work.isolation,
             content_hash,
@@ -290,6 +325,22 @@ impl Jobs {
             timeout: work.timeout,
             max_output_bytes: self.policy.max_output_bytes,
         })
+    }
+
+    async fn runtime(&self, work: &Work) -> Result<Runtime, Ended> {
+        let (given, names) = match work.runtime {
+            Wanted::Settled(runtime) => return Ok(runtime),
+            Wanted::Open { given, names } => (given, names),
+        };
+        let code = String::from_utf8_lossy(&work.code);
+        match self.runtimes.choose(given, names, &code).await {
+            Ok(chosen) => Ok(chosen.runs_on),
+            Err(error @ NoRuntime::Contradiction { .. }) => Err(Ended::InvalidInput(error.to_string())),
+            Err(error @ NoRuntime::NeedsDocker { .. }) => Err(Ended::Scheduled(Scheduled::NeverStarted {
+                kind: NeverStarted::Unsatisfiable,
+                message: error.to_string(),
+            })),
+        }
     }
 
     /// The lock of an ephemeral run, or of a tool that was imported without one.

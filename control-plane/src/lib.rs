@@ -13,4 +13,5 @@ pub mod mcp;
 pub mod metric_names;
 pub mod principal;
 pub mod registry;
+pub mod runtimes;
 pub mod scheduler;

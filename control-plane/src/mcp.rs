@@ -33,6 +33,7 @@ use crate::catalog::Catalog;
 use crate::guard::Guard;
 use crate::jobs::Jobs;
 use crate::registry::cache::ToolCache;
+use crate::runtimes::Runtimes;
 
 pub const SERVICE: &str = "dynamic-mcp";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -47,14 +48,24 @@ pub struct McpDeps {
     pub catalog: Arc<Catalog>,
     pub cache: Arc<ToolCache>,
     pub jobs: Arc<Jobs>,
+    pub runtimes: Arc<Runtimes>,
     pub guard: Arc<dyn Guard>,
     pub readiness: Readiness,
-    /// The configuration without its secrets, as `system.runtime_config` shows it.
+    /// The configuration without its secrets.
     pub runtime_config: Value,
     pub profile: Profile,
     /// When the process started.
     pub started: Instant,
     pub clock: Arc<dyn Clock>,
+}
+
+impl McpDeps {
+    /// What `system.runtime_config` shows: the configuration, and what there is to run code on.
+    fn shown_config(&self) -> Value {
+        let mut config = self.runtime_config.clone();
+        config["runtimes"] = self.runtimes.report();
+        config
+    }
 }
 
 /// How much of the server shows.

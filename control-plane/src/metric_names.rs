@@ -15,7 +15,8 @@ pub const HTTP_AUTH_DENIED: &str = "dynamic_mcp_http_auth_denied_total";
 pub const CALLS: &str = "dynamic_mcp_calls_total";
 /// Seconds. Label `stage`: [`Stage::as_str`].
 pub const CALL_STAGE_SECONDS: &str = "dynamic_mcp_call_stage_seconds";
-/// Where the sandbox of a job came from. Label `placement`: [`dynamic_mcp_shared::job::Placement::as_str`].
+/// Where the sandbox of a job came from. Labels: `placement` ([`dynamic_mcp_shared::job::Placement::as_str`]) and `runtime`
+/// ([`dynamic_mcp_shared::job::Runtime::as_str`]).
 pub const PLACEMENTS: &str = "dynamic_mcp_placements_total";
 /// Label `reason`: `rate`, `concurrency`.
 pub const GUARD_REFUSALS: &str = "dynamic_mcp_guard_refusals_total";

@@ -13,6 +13,7 @@ use dynamic_mcp_control_plane::http::{
     HttpState, Metrics, OriginPolicy, RequestId, ServerConfig, router, serve,
 };
 use dynamic_mcp_control_plane::principal::Principal;
+use dynamic_mcp_control_plane::runtimes::Runtimes;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::readiness::Readiness;
 use http::{Request, Response};
@@ -67,6 +68,7 @@ async fn start_with(config: ServerConfig) -> TestServer {
     let readiness = Readiness::default();
     let lifecycle = Lifecycle::new(Duration::from_secs(5));
     let state = HttpState {
+        runtimes: Arc::new(Runtimes::new(Arc::default(), None)),
         readiness: readiness.clone(),
         metrics: METRICS.clone(),
         path: "/mcp".to_owned(),

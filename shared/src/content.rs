@@ -11,13 +11,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::job::Isolation;
+use crate::job::{Isolation, Runtime};
 use crate::limits::TimeoutMs;
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RevisionContent<'a> {
     pub code: &'a str,
+    /// What it runs on, not what its author asked for. Left out where it is Node.js: there was nothing else once, and the
+    /// hashes from then are in databases and in clients' hands.
+    #[serde(skip_serializing_if = "is_node")]
+    pub runtime: Runtime,
     pub image: &'a str,
     pub timeout_ms: TimeoutMs,
     pub isolation: Isolation,
@@ -26,6 +30,11 @@ pub struct RevisionContent<'a> {
     pub dependencies: &'a [crate::job::Dependency],
     /// SHA-256 of the dependency lock, hex.
     pub dependency_lock: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_node(runtime: &Runtime) -> bool {
+    *runtime == Runtime::Node
 }
 
 impl RevisionContent<'_> {
@@ -137,6 +146,7 @@ mod tests {
     fn content(code: &str) -> RevisionContent<'_> {
         RevisionContent {
             code,
+            runtime: Runtime::Node,
             image: "node:lts-slim",
             timeout_ms: TimeoutMs::DEFAULT,
             isolation: Isolation::Call,
@@ -153,6 +163,14 @@ mod tests {
         let other = json!({"a": {"c": null, "d": [1, 2]}, "b": 1});
         assert_eq!(canonical_json(&one), canonical_json(&other));
         assert_eq!(canonical_json(&one), r#"{"a":{"c":null,"d":[1,2]},"b":1}"#);
+    }
+
+    #[test]
+    fn hashes_from_before_there_were_runtimes_are_still_those_of_their_tools() {
+        assert_eq!(
+            content("return 1").hash().as_str(),
+            "e0e255df63ce5cce21a135649c7f0ca1c4ad49fbf4b6587cbb0f6fab1d018055"
+        );
     }
 
     #[test]
@@ -173,6 +191,11 @@ mod tests {
             .hash(),
             RevisionContent {
                 timeout_ms: TimeoutMs::MIN,
+                ..content("return 1")
+            }
+            .hash(),
+            RevisionContent {
+                runtime: Runtime::Isolate,
                 ..content("return 1")
             }
             .hash(),

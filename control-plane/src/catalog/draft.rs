@@ -1,6 +1,6 @@
 //! A tool as its author writes it, and what it may be.
 
-use dynamic_mcp_shared::job::{Dependency, Isolation};
+use dynamic_mcp_shared::job::{Dependency, Isolation, Runtime};
 use dynamic_mcp_shared::limits::{MAX_CODE_CHARS, TimeoutMs};
 use dynamic_mcp_shared::policy::{SandboxPolicy, parse_image};
 use serde::{Deserialize, Deserializer};
@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::CatalogError;
 use crate::registry::schema::{SchemaCheck, require_object};
-use crate::registry::{InvalidTool, ToolName, ToolSpec};
+use crate::registry::{InvalidTool, RuntimeChoice, ToolName, ToolSpec};
+use crate::runtimes::Names;
 
 const MAX_TITLE_CHARS: usize = 120;
 const MAX_DESCRIPTION_CHARS: usize = 4_000;
@@ -23,6 +24,7 @@ pub struct ToolDraft {
     pub title: Option<String>,
     pub description: String,
     pub code: String,
+    pub runtime: Option<RuntimeChoice>,
     pub image: Option<String>,
     pub timeout_ms: Option<u64>,
     #[serde(default)]
@@ -41,6 +43,7 @@ pub struct ToolPatch {
     pub title: Option<Option<String>>,
     pub description: Option<String>,
     pub code: Option<String>,
+    pub runtime: Option<RuntimeChoice>,
     pub image: Option<String>,
     pub timeout_ms: Option<u64>,
     pub dependencies: Option<Vec<Dependency>>,
@@ -53,6 +56,15 @@ pub struct ToolPatch {
 }
 
 impl ToolDraft {
+    pub(super) fn names(&self) -> Names {
+        Names {
+            image: self.image.is_some(),
+            dependencies: !self.dependencies.is_empty(),
+        }
+    }
+
+    /// A tool on the runtime that it asks for; what that comes to is decided by [`crate::runtimes`].
+    ///
     /// # Errors
     /// The first fault found, by field.
     pub fn into_spec(self, policy: &SandboxPolicy, reserved: &[&str]) -> Result<ToolSpec, CatalogError> {
@@ -67,6 +79,8 @@ impl ToolDraft {
             title: self.title,
             description: self.description,
             code: self.code,
+            runtime: self.runtime.unwrap_or_default(),
+            runs_on: Runtime::Node,
             image: self.image.unwrap_or_else(|| policy.default_image().to_owned()),
             timeout_ms,
             dependencies: self.dependencies,
@@ -88,6 +102,7 @@ impl ToolPatch {
             ("title", self.title.is_some()),
             ("description", self.description.is_some()),
             ("code", self.code.is_some()),
+            ("runtime", self.runtime.is_some()),
             ("image", self.image.is_some()),
             ("timeoutMs", self.timeout_ms.is_some()),
             ("dependencies", self.dependencies.is_some()),
@@ -103,6 +118,29 @@ impl ToolPatch {
             .collect()
     }
 
+    /// Whether it changes what decides the runtime.
+    pub(super) fn concerns_runtime(&self) -> bool {
+        self.code.is_some() || self.runtime.is_some() || self.image.is_some() || self.dependencies.is_some()
+    }
+
+    /// What the patched tool names. A patch that names the default image takes away another one.
+    pub(super) fn names(&self, before: &ToolSpec, policy: &SandboxPolicy) -> Names {
+        // A tool on another runtime has whatever image was the default when it was written.
+        let stored = (before.runs_on == Runtime::Node).then_some(&before.image);
+        Names {
+            image: self
+                .image
+                .as_ref()
+                .or(stored)
+                .is_some_and(|image| image != policy.default_image()),
+            dependencies: !self
+                .dependencies
+                .as_ref()
+                .unwrap_or(&before.dependencies)
+                .is_empty(),
+        }
+    }
+
     /// # Errors
     /// When it changes nothing, or what comes of it is not a valid tool.
     pub fn apply(&self, mut spec: ToolSpec, policy: &SandboxPolicy) -> Result<ToolSpec, CatalogError> {
@@ -114,6 +152,7 @@ impl ToolPatch {
             title,
             description,
             code,
+            runtime,
             image,
             timeout_ms,
             dependencies,
@@ -124,7 +163,12 @@ impl ToolPatch {
         spec.title = title.unwrap_or(spec.title);
         spec.description = description.unwrap_or(spec.description);
         spec.code = code.unwrap_or(spec.code);
-        spec.image = image.unwrap_or(spec.image);
+        spec.runtime = runtime.unwrap_or(spec.runtime);
+        spec.image = match image {
+            Some(image) => image,
+            None if spec.runs_on == Runtime::Node => spec.image,
+            None => policy.default_image().to_owned(),
+        };
         spec.timeout_ms = timeout_ms
             .map(parse_timeout)
             .transpose()?
@@ -270,6 +314,38 @@ mod tests {
         ] {
             assert!(refusal(json!({"name": name})).starts_with("name "), "{name}");
         }
+    }
+
+    #[test]
+    fn a_patch_names_what_the_tool_had_and_the_default_image_is_none() {
+        let policy = SandboxPolicy {
+            allowed_images: vec!["node:lts-slim".into(), "node:22".into()],
+            ..SandboxPolicy::default()
+        };
+        let spec = |fields| draft(fields).into_spec(&policy, &[]).unwrap();
+        let patch = |fields| serde_json::from_value::<ToolPatch>(fields).unwrap();
+        let named = |image, dependencies| Names { image, dependencies };
+        let plain = spec(json!({}));
+        let other = spec(json!({"image": "node:22", "dependencies": [{"name": "a", "version": "1"}]}));
+        assert_eq!(
+            patch(json!({"code": "c"})).names(&plain, &policy),
+            named(false, false)
+        );
+        assert_eq!(
+            patch(json!({"code": "c"})).names(&other, &policy),
+            named(true, true)
+        );
+        let take_away = patch(json!({"image": "node:lts-slim", "dependencies": []}));
+        assert_eq!(take_away.names(&other, &policy), named(false, false));
+
+        let on_isolate = ToolSpec {
+            runs_on: Runtime::Isolate,
+            image: "node:of-then".into(),
+            ..plain
+        };
+        let code = patch(json!({"code": "c"}));
+        assert_eq!(code.names(&on_isolate, &policy), named(false, false));
+        assert_eq!(code.apply(on_isolate, &policy).unwrap().image, "node:lts-slim");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use dynamic_mcp_shared::policy::PolicyError;
 
 use crate::registry::{InvalidTool, RegistryError};
+use crate::runtimes::NoRuntime;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CatalogError {
@@ -10,6 +11,8 @@ pub enum CatalogError {
     Invalid(#[from] InvalidTool),
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    #[error(transparent)]
+    Runtime(#[from] NoRuntime),
     #[error("{0}")]
     Dependencies(String),
     #[error("{0}")]
@@ -29,6 +32,8 @@ impl CatalogError {
         match self {
             CatalogError::Invalid(_) => "invalid",
             CatalogError::Policy(_) => "policy",
+            CatalogError::Runtime(NoRuntime::Contradiction { .. }) => "invalid",
+            CatalogError::Runtime(NoRuntime::NeedsDocker { .. }) => "unsatisfiable",
             CatalogError::Dependencies(_) => "dependencies",
             CatalogError::Forbidden(_) => "forbidden",
             CatalogError::ReadOnly => "read_only",

@@ -13,6 +13,7 @@ use super::Transport;
 use crate::audit::AuditConfig;
 use crate::guard::MemoryGuardConfig;
 use crate::mcp::Profile;
+use crate::registry::RuntimeChoice;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -49,6 +50,8 @@ pub struct RegistrySettings {
     pub backend: Backend,
     pub max_tools: usize,
     pub read_only: bool,
+    /// `None`: what the fleet has decides.
+    pub default_runtime: Option<RuntimeChoice>,
     pub admin_token: Option<SecretString>,
 }
 

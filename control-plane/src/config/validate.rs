@@ -225,6 +225,7 @@ impl Config {
             backend: self.backend(state_dir)?,
             max_tools: args.dynamic_max_tools as usize,
             read_only: args.dynamic_read_only,
+            default_runtime: args.default_runtime,
             admin_token,
         })
     }

@@ -15,6 +15,7 @@ pub(super) async fn livez() -> Response {
 }
 
 /// 503 until the first load and while draining. A degraded part does not take the replica out of service; it is named.
+/// `executors` says what each of them runs code with.
 pub(super) async fn readyz(State(state): State<HttpState>) -> Response {
     let report = state.readiness.report();
     let status = if report.ready {
@@ -22,5 +23,10 @@ pub(super) async fn readyz(State(state): State<HttpState>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
+    let mut report = json!(report);
+    let executors = state.runtimes.by_executor();
+    if executors != json!({}) {
+        report["executors"] = executors;
+    }
     (status, [(CACHE_CONTROL, "no-store")], Json(report)).into_response()
 }

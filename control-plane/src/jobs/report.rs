@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::JobId;
-use dynamic_mcp_shared::job::{CapturedOutput, ToolError};
+use dynamic_mcp_shared::job::{CapturedOutput, Runtime, ToolError};
 use dynamic_mcp_shared::outcome::Outcome;
 
 use crate::guard::Refusal;
@@ -19,6 +19,8 @@ const CAPACITY_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct JobReport {
     pub job_id: JobId,
     pub outcome: Outcome,
+    /// What the code ran on or was to run on; `None` where it was refused before that was settled.
+    pub runtime: Option<Runtime>,
     /// JSON text, when the outcome is ok.
     pub result: Option<Bytes>,
     /// Why there is no result, otherwise.
@@ -84,11 +86,12 @@ impl Ended {
 }
 
 impl JobReport {
-    pub(super) fn new(job_id: JobId, ended: Ended, duration: Duration) -> Self {
+    pub(super) fn new(job_id: JobId, ended: Ended, runtime: Option<Runtime>, duration: Duration) -> Self {
         let outcome = ended.outcome();
         let mut report = Self {
             job_id,
             outcome,
+            runtime,
             result: None,
             error: None,
             reason: None,
@@ -160,7 +163,7 @@ mod tests {
     use super::*;
 
     fn report(ended: Ended) -> JobReport {
-        JobReport::new(JobId::generate(), ended, Duration::ZERO)
+        JobReport::new(JobId::generate(), ended, None, Duration::ZERO)
     }
 
     #[test]

@@ -62,7 +62,8 @@ fn checklist(name: &str) -> String {
          5. After the call read `isError` and `outcome`. With `never_started` nothing ran, so it is safe to call again, after \
          retryAfterMs if that is given. With `timed_out`, `cancelled` or `interrupted` it may have run in part.\n\
          6. If the answer is wrong rather than an error, look at the code with dynamic.tool.get before you change it, and \
-         pass expectedRevision when you do."
+         pass expectedRevision when you do. Where it shows runsOn isolate, the code has no npm packages, process, fetch \
+         or Intl: a tool that needs them belongs on runtime node."
     )
 }
 

@@ -32,7 +32,7 @@ pub(super) fn list() -> ListResourcesResult {
             RUNTIME_CONFIG,
             "runtime-config",
             "Runtime configuration",
-            "The configuration that the server runs with, without any secret.",
+            "The configuration that the server runs with, without any secret, and the runtimes it has.",
         ),
         resource(
             GUARD,
@@ -52,7 +52,7 @@ pub(super) async fn read(
 ) -> Result<ReadResourceResult, ErrorData> {
     let (contents, ttl_ms) = match uri {
         META => (meta(), FIXED_LIST_TTL_MS),
-        RUNTIME_CONFIG => (deps.runtime_config.clone(), 0),
+        RUNTIME_CONFIG => (deps.shown_config(), 0),
         GUARD => (builtin::guard_metrics(deps, caller).await, 0),
         _ => {
             let text = "there is no resource with this URI; resources/list shows which there are";

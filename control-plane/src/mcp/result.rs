@@ -56,6 +56,9 @@ fn about(report: &JobReport, called: Called) -> JsonObject {
     about.insert("durationMs".to_owned(), millis(report.duration).into());
     about.insert("outcome".to_owned(), report.outcome.as_str().into());
     about.insert("jobId".to_owned(), report.job_id.as_str().into());
+    if let Some(runtime) = report.runtime {
+        about.insert("runtime".to_owned(), runtime.as_str().into());
+    }
     if let Some(revision) = called.revision {
         about.insert("revision".to_owned(), revision.into());
     }
@@ -218,7 +221,7 @@ fn add_details(error: &RegistryError, structured: &mut JsonObject) {
 #[cfg(test)]
 mod tests {
     use dynamic_mcp_shared::ids::JobId;
-    use dynamic_mcp_shared::job::ToolError;
+    use dynamic_mcp_shared::job::{Runtime, ToolError};
 
     use super::*;
     use crate::registry::ToolName;
@@ -227,6 +230,7 @@ mod tests {
         JobReport {
             job_id: JobId::generate(),
             outcome,
+            runtime: Some(Runtime::Isolate),
             result: result.map(Into::into),
             error: None,
             reason: None,
@@ -261,6 +265,7 @@ mod tests {
         assert_eq!(structured["durationMs"], 12);
         assert_eq!(structured["outcome"], "ok");
         assert_eq!(structured["revision"], 3);
+        assert_eq!(structured["runtime"], "isolate");
         assert_eq!(structured.get("stdout"), None);
         assert_eq!(text(&result, 0), r#"{"a":1}"#);
         assert_eq!(text(&result, 1), "ok in 12 ms, revision 3");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use dynamic_mcp_shared::content::{ContentHash, RevisionContent, sha256_hex};
-use dynamic_mcp_shared::job::{Dependency, Isolation};
+use dynamic_mcp_shared::job::{Dependency, Isolation, Runtime};
 use dynamic_mcp_shared::limits::TimeoutMs;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -89,6 +89,29 @@ impl InvalidTool {
     }
 }
 
+/// What its author wants the code to run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuntimeChoice {
+    /// Node.js in a container: npm packages, images, every module; needs Docker
+    #[default]
+    Node,
+    /// An embedded engine in a locked-down process: starts in half a millisecond, needs no Docker
+    Isolate,
+    /// The isolate where it has all that the code asks for, otherwise Node.js
+    Auto,
+}
+
+impl RuntimeChoice {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RuntimeChoice::Node => "node",
+            RuntimeChoice::Isolate => "isolate",
+            RuntimeChoice::Auto => "auto",
+        }
+    }
+}
+
 /// Everything about a tool that its author decides, and the lock its dependencies were resolved to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -98,6 +121,14 @@ pub struct ToolSpec {
     pub title: Option<String>,
     pub description: String,
     pub code: String,
+    /// What was asked for. `auto` is decided again when what decides it changes. Tools from before there was a choice have
+    /// neither this nor [`Self::runs_on`], and were written for Node.js.
+    #[serde(default)]
+    pub runtime: RuntimeChoice,
+    /// What that came to.
+    #[serde(default = "node")]
+    pub runs_on: Runtime,
+    /// Of [`Runtime::Node`]; the default one where the tool runs on something else.
     pub image: String,
     pub timeout_ms: TimeoutMs,
     pub dependencies: Vec<Dependency>,
@@ -113,11 +144,16 @@ pub struct ToolSpec {
     pub enabled: bool,
 }
 
+const fn node() -> Runtime {
+    Runtime::Node
+}
+
 impl ToolSpec {
     /// The name of what runs: two revisions with the same hash run the same thing under the same limits.
     pub fn content_hash(&self) -> ContentHash {
         RevisionContent {
             code: &self.code,
+            runtime: self.runs_on,
             image: &self.image,
             timeout_ms: self.timeout_ms,
             isolation: self.isolation,

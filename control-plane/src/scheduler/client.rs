@@ -100,6 +100,7 @@ struct Conversation {
 }
 
 async fn prepare(channel: ExecutorChannel, job: Job) -> Result<Conversation, Rejection> {
+    let runtime = job.runtime.as_str();
     // Prepare, start, cancel: never more than these.
     let (requests, outgoing) = mpsc::channel(3);
     let first = wire::execute_request(Request::Prepare(job.into()));
@@ -121,7 +122,7 @@ async fn prepare(channel: ExecutorChannel, job: Job) -> Result<Conversation, Rej
     match next(&mut events).await.map_err(|message| lost(&message))? {
         Event::Ready(ready) => {
             if let Ok(placement) = Placement::try_from(ready.placement()) {
-                metrics::counter!(metric_names::PLACEMENTS, "placement" => placement.as_str()).increment(1);
+                metrics::counter!(metric_names::PLACEMENTS, "placement" => placement.as_str(), "runtime" => runtime).increment(1);
             }
             Ok(Conversation { requests, events })
         }

@@ -44,8 +44,8 @@ pub fn lacking(runtime: Runtime, offered: &[Runtime]) -> String {
     };
     let how = match runtime {
         Runtime::Node => {
-            "it needs a Docker Engine: install one (https://docs.docker.com/engine/install/) and restart with \
-             MCP_EXECUTION_ENGINE auto or docker"
+            "it needs a Docker Engine: install and start one (https://docs.docker.com/engine/install/); an \
+             executor with MCP_EXECUTION_ENGINE=auto takes it up as soon as it answers"
         }
         Runtime::Isolate => {
             "it needs an executor on Linux that is started with MCP_EXECUTION_ENGINE auto or isolate and can wall in \

@@ -14,6 +14,7 @@ use dynamic_mcp_control_plane::principal::Principal;
 use dynamic_mcp_control_plane::registry::Registry;
 use dynamic_mcp_control_plane::registry::SqliteRegistry;
 use dynamic_mcp_control_plane::registry::cache::ToolCache;
+use dynamic_mcp_control_plane::runtimes::Runtimes;
 use dynamic_mcp_control_plane::scheduler::fleet::Fleet;
 use dynamic_mcp_control_plane::scheduler::{Scheduler, SchedulerConfig};
 use dynamic_mcp_shared::clock::SystemClock;
@@ -63,6 +64,7 @@ impl Rig {
         let cache = Arc::new(ToolCache::new(registry.clone(), &lifecycle));
         let fleet = Arc::new(Fleet::default());
         let executor = executor::join(&fleet);
+        let runtimes = Arc::new(Runtimes::new(fleet.clone(), None));
         let scheduler = Arc::new(Scheduler::new(fleet, SchedulerConfig::default()));
         let policy = Arc::new(policy());
         let audit = Audit::disabled();
@@ -77,17 +79,26 @@ impl Rig {
             registry,
             cache.clone(),
             scheduler.clone(),
+            runtimes.clone(),
             policy.clone(),
             audit.clone(),
             catalog,
         );
-        let jobs = Jobs::new(guard.clone(), audit, scheduler, policy, lifecycle.clone());
+        let jobs = Jobs::new(
+            guard.clone(),
+            audit,
+            scheduler,
+            runtimes.clone(),
+            policy,
+            lifecycle.clone(),
+        );
         let readiness = Readiness::default();
         readiness.set_loaded();
         let deps = Arc::new(McpDeps {
             catalog: Arc::new(catalog),
             cache,
             jobs: Arc::new(jobs),
+            runtimes,
             guard,
             readiness,
             runtime_config: json!({"dynamic": {"backend": "file"}}),

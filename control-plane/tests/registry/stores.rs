@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use dynamic_mcp_control_plane::registry::{
-    Change, PostgresConfig, PostgresRegistry, Registry, SqliteRegistry, ToolName, ToolSpec,
+    Change, PostgresConfig, PostgresRegistry, Registry, RuntimeChoice, SqliteRegistry, ToolName, ToolSpec,
 };
 use dynamic_mcp_shared::clock::ManualClock;
 use dynamic_mcp_shared::ids::TenantId;
-use dynamic_mcp_shared::job::Isolation;
+use dynamic_mcp_shared::job::{Isolation, Runtime};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::TimeoutMs;
 use futures::FutureExt;
@@ -183,6 +183,8 @@ pub fn spec(tool: &str) -> ToolSpec {
         title: Some("A tool".to_owned()),
         description: "Says \"hello\" \u{0} – and more".to_owned(),
         code: "return args.text + '\\u0000'".to_owned(),
+        runtime: RuntimeChoice::Node,
+        runs_on: Runtime::Node,
         image: "node:lts-slim".to_owned(),
         timeout_ms: TimeoutMs::DEFAULT,
         dependencies: Vec::new(),

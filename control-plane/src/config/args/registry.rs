@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 use crate::config::secret::parse_secret;
 use crate::config::switch::parse_switch;
+use crate::registry::RuntimeChoice;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum BackendKind {
@@ -82,6 +83,11 @@ pub struct RegistryArgs {
     )]
     pub dynamic_max_tools: u32,
 
+    /// What tools and ephemeral runs get that ask for no runtime: node, isolate or auto (as the code asks); if not set, node
+    /// where an executor has Docker and isolate elsewhere. With image or dependencies it is node
+    #[arg(long, env = "MCP_DEFAULT_RUNTIME", value_name = "RUNTIME", value_parser = parse_runtime)]
+    pub default_runtime: Option<RuntimeChoice>,
+
     /// Refuse every change of a tool
     #[arg(
         long,
@@ -120,6 +126,15 @@ pub struct RegistryArgs {
     /// File that holds the admin token
     #[arg(long, env = "MCP_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+}
+
+fn parse_runtime(text: &str) -> Result<RuntimeChoice, String> {
+    match text {
+        "node" => Ok(RuntimeChoice::Node),
+        "isolate" => Ok(RuntimeChoice::Isolate),
+        "auto" => Ok(RuntimeChoice::Auto),
+        _ => Err("node, isolate or auto".to_owned()),
+    }
 }
 
 /// A plain identifier, since it stands in the names of channels too.

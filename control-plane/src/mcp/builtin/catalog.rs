@@ -3,21 +3,18 @@
 mod about;
 mod view;
 
-use std::sync::Arc;
-
 use dynamic_mcp_shared::job::{Dependency, Isolation};
 use rmcp::model::CallToolResult;
 use serde_json::json;
 
 pub(super) use self::about::tools;
-use self::view::{view, view_all};
+use self::view::{runtime, view, view_all};
 use super::Invocation;
-use super::ephemeral::DEPENDENCIES;
-use crate::catalog::{CatalogError, ToolDraft, ToolPatch};
+use super::ephemeral::{DEPENDENCIES, RUNTIMES};
+use crate::catalog::{CatalogError, ToolDraft, ToolPatch, Written};
 use crate::mcp::arguments::{Arguments, BadArgument};
 use crate::mcp::{McpDeps, result};
 use crate::principal::Caller;
-use crate::registry::cache::Tool;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CatalogTool {
@@ -35,6 +32,7 @@ const TOOL_FIELDS: &[&str] = &[
     "title",
     "description",
     "code",
+    "runtime",
     "image",
     "timeoutMs",
     "dependencies",
@@ -92,7 +90,7 @@ async fn create(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> An
     let token = arguments.secret("adminToken")?;
     let draft = draft(arguments.object("tool", "tool.", TOOL_FIELDS)?)?;
     let created = deps.catalog.create(caller, token.as_deref(), draft).await;
-    Ok(created.map(|tool| written("Created", &tool)))
+    Ok(created.map(|done| written("Created", &done)))
 }
 
 async fn update(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
@@ -104,7 +102,7 @@ async fn update(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> An
         .catalog
         .update(caller, token.as_deref(), &name, patch, expected)
         .await;
-    Ok(updated.map(|tool| written("Updated", &tool)))
+    Ok(updated.map(|done| written("Updated", &done)))
 }
 
 async fn enable(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
@@ -117,7 +115,7 @@ async fn enable(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> An
         .set_enabled(caller, token.as_deref(), &name, enabled, expected)
         .await;
     let done = if enabled { "Enabled" } else { "Disabled" };
-    Ok(changed.map(|tool| written(done, &tool)))
+    Ok(changed.map(|changed| written(done, &changed)))
 }
 
 async fn delete(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
@@ -152,10 +150,19 @@ async fn list(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answ
     Ok(listed.map(|tools| result::shown(json!({"tools": view_all(&tools, with_code)}))))
 }
 
-fn written(done: &str, tool: &Arc<Tool>) -> CallToolResult {
-    let (name, revision) = (&tool.record.spec.name, tool.record.revision);
-    let text = format!("{done} the tool {name}, now at revision {revision}.");
-    result::said(text, json!({"tool": view(&tool.record, false)}))
+fn written(done: &str, written: &Written) -> CallToolResult {
+    let record = &written.tool.record;
+    let (name, revision) = (&record.spec.name, record.revision);
+    let mut text = format!("{done} the tool {name}, now at revision {revision}.");
+    let mut structured = json!({"tool": view(record, false)});
+    if let Some(chosen) = &written.chosen {
+        text.push_str(&format!(" It runs on {}: {}.", chosen.runs_on, chosen.why));
+        if let Some(warning) = &chosen.warning {
+            text.push_str(&format!(" It can't be called yet: {warning}."));
+        }
+        structured["runtime"] = runtime(chosen);
+    }
+    result::said(text, structured)
 }
 
 fn draft(mut tool: Arguments) -> Result<ToolDraft, BadArgument> {
@@ -164,6 +171,7 @@ fn draft(mut tool: Arguments) -> Result<ToolDraft, BadArgument> {
         title: tool.optional_string("title")?,
         description: tool.string("description")?,
         code: tool.string("code")?,
+        runtime: tool.optional("runtime", RUNTIMES)?,
         image: tool.optional_string("image")?,
         timeout_ms: tool.optional_integer("timeoutMs", 0, MILLISECONDS)?,
         dependencies: tool
@@ -181,6 +189,7 @@ fn patch(mut patch: Arguments) -> Result<ToolPatch, BadArgument> {
         title: patch.clearable_string("title")?,
         description: patch.optional_string("description")?,
         code: patch.optional_string("code")?,
+        runtime: patch.optional("runtime", RUNTIMES)?,
         image: patch.optional_string("image")?,
         timeout_ms: patch.optional_integer("timeoutMs", 0, MILLISECONDS)?,
         dependencies: patch.optional::<Vec<Dependency>>("dependencies", DEPENDENCIES)?,

@@ -9,6 +9,7 @@ use crate::jobs::Ephemeral;
 use crate::mcp::arguments::{Arguments, BadArgument};
 use crate::mcp::result::{self, Called};
 
+pub(super) const RUNTIMES: &str = "\"node\", \"isolate\" or \"auto\"";
 /// What a list of dependencies has to be, for the author of one that is something else.
 pub(super) const DEPENDENCIES: &str = "an array of {name, version}";
 
@@ -16,13 +17,14 @@ pub(super) fn tools() -> Vec<Builtin> {
     let run = Tool::new(
         "run_js_ephemeral",
         "Runs JavaScript once in a sandbox of its own and stores nothing. `code` is the body of \
-         `async function run(args, ctx)` on Node.js: return any JSON value, throw an Error to fail, import modules with \
-         `await import('…')`. There is no network; files can be written under /workspace and /tmp. \
-         structuredContent is {ok, result, durationMs, outcome, stdout?, stderr?}.",
+         `async function run(args, ctx)`: return any JSON value, throw an Error to fail, import modules with \
+         `await import('…')`. There is no network. On runtime node, files can be written under /workspace and /tmp. \
+         structuredContent is {ok, result, durationMs, outcome, runtime, stdout?, stderr?}.",
         schemas::object(
             json!({
                 "code": schemas::code(),
                 "args": {"type": "object", "default": {}, "description": "What run() gets as args."},
+                "runtime": schemas::runtime(),
                 "image": schemas::image(),
                 "dependencies": schemas::dependencies(),
                 "timeoutMs": schemas::timeout_ms()
@@ -42,10 +44,14 @@ pub(super) async fn call(invocation: Invocation<'_>) -> Result<CallToolResult, B
         arguments,
         feedback,
     } = invocation;
-    let mut arguments = Arguments::new(arguments, &["code", "args", "image", "dependencies", "timeoutMs"])?;
+    let mut arguments = Arguments::new(
+        arguments,
+        &["code", "args", "runtime", "image", "dependencies", "timeoutMs"],
+    )?;
     let run = Ephemeral {
         code: arguments.string("code")?,
         args: Value::Object(arguments.map("args")?),
+        runtime: arguments.optional("runtime", RUNTIMES)?,
         image: arguments.optional_string("image")?,
         dependencies: arguments
             .optional::<Vec<Dependency>>("dependencies", DEPENDENCIES)?

@@ -59,6 +59,19 @@ pub(super) fn code() -> Value {
     })
 }
 
+pub(super) fn runtime() -> Value {
+    json!({
+        "type": "string",
+        "enum": ["node", "isolate", "auto"],
+        "description": "What the code runs on. isolate: JavaScript alone, in half a millisecond and without Docker; it \
+            has no npm packages, no files, no process, no fetch, no Intl, and of the modules only the likes of \
+            node:crypto, node:util, node:url, node:path, node:events, node:buffer and node:assert. node: Node.js with \
+            all its modules, dependencies and image; needs Docker. auto: isolate where the code asks for nothing that it \
+            lacks, otherwise node; the answer says which and why. Leave it out for the server's default. With image or \
+            dependencies it is node."
+    })
+}
+
 pub(super) fn image() -> Value {
     json!({
         "type": "string",
@@ -104,6 +117,7 @@ pub(super) fn tool_parts() -> JsonObject {
             "description": "What the tool does and what its arguments mean; clients choose a tool by it."
         },
         "code": code(),
+        "runtime": runtime(),
         "image": image(),
         "timeoutMs": timeout_ms(),
         "dependencies": dependencies(),

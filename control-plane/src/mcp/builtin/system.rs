@@ -43,7 +43,8 @@ pub(super) fn tools() -> Vec<Builtin> {
     .with_annotations(about_itself());
     let config = Tool::new(
         "system.runtime_config",
-        "The configuration that the server runs with, without any secret.",
+        "The configuration that the server runs with, without any secret. `runtimes` says what code can run on here: node \
+         and isolate, each with whether it is available and in which sandbox, and which of them is the default.",
         schemas::nothing(),
     )
     .with_title("Runtime configuration")
@@ -89,5 +90,5 @@ pub(super) async fn metrics(deps: &McpDeps, caller: &Caller) -> Value {
 
 pub(super) fn runtime_config(invocation: Invocation<'_>) -> Result<CallToolResult, BadArgument> {
     Arguments::new(invocation.arguments, &[])?;
-    Ok(result::shown(invocation.deps.runtime_config.clone()))
+    Ok(result::shown(invocation.deps.shown_config()))
 }

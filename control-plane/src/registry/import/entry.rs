@@ -3,13 +3,13 @@
 use std::ops::RangeInclusive;
 
 use chrono::{DateTime, SubsecRound, Utc};
-use dynamic_mcp_shared::job::{Dependency, Isolation};
+use dynamic_mcp_shared::job::{Dependency, Isolation, Runtime};
 use dynamic_mcp_shared::limits::{MAX_CODE_CHARS, TimeoutMs};
 use dynamic_mcp_shared::packages;
 use dynamic_mcp_shared::policy::{DEFAULT_IMAGE, MAX_DEPENDENCIES, parse_image};
 use serde_json::{Map, Value};
 
-use crate::registry::{Revision, ToolName, ToolRecord, ToolSpec};
+use crate::registry::{Revision, RuntimeChoice, ToolName, ToolRecord, ToolSpec};
 
 const TITLE_CHARS: RangeInclusive<usize> = 1..=120;
 const DESCRIPTION_CHARS: RangeInclusive<usize> = 1..=4_000;
@@ -26,6 +26,8 @@ pub(super) fn record(key: Option<&str>, entry: &Value, now: DateTime<Utc>) -> Re
         title: text(fields, "title", TITLE_CHARS)?,
         description: required(text(fields, "description", DESCRIPTION_CHARS)?, "description")?,
         code: required(text(fields, "code", CODE_CHARS)?, "code")?,
+        runtime: RuntimeChoice::Node,
+        runs_on: Runtime::Node,
         image: image(fields)?,
         timeout_ms: timeout(fields)?,
         dependencies: dependencies(fields)?,

@@ -9,11 +9,14 @@ use super::CatalogTool;
 const CREATE: &str = "Creates a tool out of JavaScript. From then on tools/list shows it under its name to every client of \
 this tenant, and each call of it runs in a sandbox.
 
-`code` is the body of `async function run(args, ctx)`, run by Node.js as a module: read `args`, use `await`, and return \
-any JSON value. Throw an Error to fail; its message is what the caller reads. Import Node.js modules and the packages in \
-`dependencies` with `await import('node:crypto')`. `ctx.progress(done, total?, message?)` tells a waiting caller how far \
-it is. A call has no network and sees no files of the host; it may write under /workspace and /tmp. What it prints is \
-returned beside the result.
+`code` is the body of `async function run(args, ctx)`, run as a module: read `args`, use `await`, and return any JSON \
+value. Throw an Error to fail; its message is what the caller reads. Import modules, and the packages in `dependencies`, \
+with `await import('node:crypto')`. `ctx.progress(done, total?, message?)` tells a waiting caller how far it is. A call has \
+no network and sees no files of the host. What it prints is returned beside the result.
+
+`runtime` is what it runs on. Take `isolate` for plain JavaScript: data, text, dates, JSON, hashes, URLs; it starts in \
+half a millisecond and needs no Docker. Take `node` for npm packages, Node.js modules, process, Intl, and files under \
+/workspace and /tmp. With `auto` the code decides.
 
 Without `inputSchema` the tool is called as {\"args\": {...}}. With one, clients pass the arguments as the schema says, and \
 they are checked before the code runs. With `outputSchema`, what it returns is checked too.
@@ -22,12 +25,14 @@ Example: {\"tool\": {\"name\": \"text.upper\", \"description\": \"Puts a text in
 args.text.toUpperCase() };\", \"inputSchema\": {\"type\": \"object\", \"properties\": {\"text\": {\"type\": \"string\"}}, \
 \"required\": [\"text\"], \"additionalProperties\": false}}}
 
-Answers with {tool: {name, revision, …}} without the code. Clients that do not notice new tools can run it with \
+Answers with {tool: {name, revision, runtime, runsOn, …}, runtime: {requested, runsOn, why, warning?}} without the code. \
+Clients that do not notice new tools can run it with \
 dynamic.tool.call.";
 
 const UPDATE: &str = "Changes a tool: `patch` names the fields to change, the others stay as they are; null takes away \
 title, inputSchema or outputSchema. Each write makes a new revision, and calls that begin later run it. Pass \
-expectedRevision to be sure that nobody wrote in between. Answers with {tool: {…}} without the code.";
+expectedRevision to be sure that nobody wrote in between. A change of code, image, dependencies or runtime settles anew \
+what an `auto` tool runs on. Answers with {tool: {…}, runtime?: {requested, runsOn, why, warning?}} without the code.";
 
 const DELETE: &str = "Deletes a tool. Calls of it that already run are not interrupted. A tool made later under the same name \
 goes on counting revisions.";
@@ -35,8 +40,7 @@ goes on counting revisions.";
 const ENABLE: &str = "Switches a tool on or off. A tool that is off is kept, but leaves tools/list and can't be called. \
 Answers with {tool: {…}}.";
 
-const GET: &str =
-    "One tool in full, with its code, schemas, revision and times: {tool: {…}}. Disabled tools too.";
+const GET: &str = "One tool in full, with its code, schemas, what it runs on, revision and times: {tool: {…}}. Disabled tools too.";
 
 const LIST: &str = "All tools that were made with dynamic.tool.create, disabled ones too: {tools: [{…}]}. With includeCode \
 their code as well.";

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::registry::ToolRecord;
 use crate::registry::cache::ToolSet;
+use crate::runtimes::Chosen;
 
 pub(super) fn view(record: &ToolRecord, with_code: bool) -> Value {
     let spec = &record.spec;
@@ -16,6 +17,8 @@ pub(super) fn view(record: &ToolRecord, with_code: bool) -> Value {
         put("title", title.as_str().into());
     }
     put("description", spec.description.as_str().into());
+    put("runtime", spec.runtime.as_str().into());
+    put("runsOn", spec.runs_on.as_str().into());
     put("image", spec.image.as_str().into());
     put("timeoutMs", spec.timeout_ms.as_millis().into());
     put("dependencies", json!(spec.dependencies));
@@ -48,6 +51,19 @@ pub(super) fn view(record: &ToolRecord, with_code: bool) -> Value {
         put("code", spec.code.as_str().into());
     }
     Value::Object(view)
+}
+
+/// What a write settled, and why so.
+pub(super) fn runtime(chosen: &Chosen) -> Value {
+    let mut view = json!({
+        "requested": chosen.requested.as_str(),
+        "runsOn": chosen.runs_on.as_str(),
+        "why": chosen.why,
+    });
+    if let Some(warning) = &chosen.warning {
+        view["warning"] = warning.as_str().into();
+    }
+    view
 }
 
 pub(super) fn view_all(tools: &ToolSet, with_code: bool) -> Vec<Value> {
