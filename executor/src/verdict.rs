@@ -24,7 +24,9 @@ pub fn of_result(payload: Bytes, max_bytes: u64) -> Verdict {
     if payload.len() as u64 > max_bytes {
         return result_too_large(max_bytes);
     }
-    if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_err() {
+    // A reader that throws strings away doesn't look whether they are text.
+    let text = std::str::from_utf8(&payload);
+    if !text.is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()) {
         return failed(Outcome::InvalidOutput, "InvalidOutput", "the result is not JSON");
     }
     let nesting = nesting(&payload);
@@ -130,6 +132,14 @@ pub fn failed(outcome: Outcome, name: &str, message: impl Into<String>) -> Verdi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_result_is_json_text() {
+        let outcome = |bytes: &'static [u8]| of_result(bytes.into(), 100).outcome;
+        assert_eq!(outcome("\"ü\"".as_bytes()), Outcome::Ok);
+        assert_eq!(outcome(b"\"\xff\xfe\""), Outcome::InvalidOutput);
+        assert_eq!(outcome(b"{\"a\":"), Outcome::InvalidOutput);
+    }
 
     #[test]
     fn a_result_is_refused_for_its_depth_only_when_it_is_deep() {

@@ -32,6 +32,11 @@ impl Channel {
         }
     }
 
+    /// For a body that speaks in its own words, as a child that broke out would.
+    pub fn into_file(self) -> ManuallyDrop<File> {
+        self.file
+    }
+
     /// The next call; `None` when the broker is done with this child.
     ///
     /// # Errors
