@@ -2,6 +2,7 @@
 //! Not by asking the kernel for its version, for a container, a security module or a sandboxed kernel may say otherwise.
 
 use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 use std::net::UdpSocket;
 
 use nix::mount::{MsFlags, mount};
@@ -12,6 +13,42 @@ use crate::child::Enclosure;
 use crate::lockdown::Bounds;
 use crate::sys::{self, Ended, Forked};
 use crate::walls::{Finding, Wall};
+
+/// Where a test child that could not be walled in says why. Made before the zygote has its filter, which lets nobody
+/// make one.
+pub struct Reasons {
+    read: PipeReader,
+    write: PipeWriter,
+}
+
+impl Reasons {
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn new() -> Result<Self, String> {
+        let pipe = io::pipe().and_then(|(read, write)| {
+            rustix::io::ioctl_fionbio(&read, true)?;
+            Ok(Self { read, write })
+        });
+        pipe.map_err(|error| format!("pipe: {error}"))
+    }
+
+    /// In the test child. The exit code that goes with it.
+    fn unwalled(&self, why: &str) -> i32 {
+        let _nobody_hears = (&self.write).write_all(&why.as_bytes()[..why.len().min(MAX_REASON)]);
+        UNWALLED
+    }
+
+    /// Of a test child that ended as [`UNWALLED`].
+    fn heard(&self) -> String {
+        let mut buffer = [0; MAX_REASON];
+        let bytes = (&self.read).read(&mut buffer).unwrap_or(0);
+        let why = String::from_utf8_lossy(&buffer[..bytes]);
+        format!("it could not be put up: {why}")
+    }
+}
+
+/// Of one reason: what a pipe takes whole.
+const MAX_REASON: usize = 400;
 
 /// Of a test child: the first attempt that was not refused, counted from one.
 type Attempt = (&'static str, fn() -> bool);
@@ -86,7 +123,12 @@ const PAST_USER: &[Attempt] = &[
 ];
 
 /// Everything but the filter, in a zygote that has none yet. `fork_flags` are those of its real children.
-pub fn beside_the_filter(namespaces: Result<(), String>, bounds: Bounds, fork_flags: i32) -> Vec<Finding> {
+pub fn beside_the_filter(
+    namespaces: Result<(), String>,
+    bounds: Bounds,
+    fork_flags: i32,
+    reasons: &Reasons,
+) -> Vec<Finding> {
     let bare = Enclosure {
         bounds: None,
         landlock: false,
@@ -105,7 +147,7 @@ pub fn beside_the_filter(namespaces: Result<(), String>, bounds: Bounds, fork_fl
         bounds: Some(bounds),
         ..capabilities.clone()
     };
-    let tried = |enclosure: &Enclosure, attempts| try_all(enclosure, attempts, fork_flags);
+    let tried = |enclosure: &Enclosure, attempts| try_all(enclosure, attempts, fork_flags, reasons);
     vec![
         Finding::new(Wall::Landlock, tried(&landlock, PAST_LANDLOCK)),
         Finding::new(
@@ -119,20 +161,21 @@ pub fn beside_the_filter(namespaces: Result<(), String>, bounds: Bounds, fork_fl
 }
 
 /// The filter, with everything else as it is for every child: one child must live, and one that makes a socket must die.
-pub fn the_filter(enclosure: &Enclosure, fork_flags: i32) -> Finding {
+pub fn the_filter(enclosure: &Enclosure, fork_flags: i32, reasons: &Reasons) -> Finding {
     let finding = |found| Finding::new(Wall::Seccomp, found);
     if enclosure.filter.is_none() {
         return finding(Err("it was left out".to_owned()));
     }
-    let quiet = child(fork_flags, || unwalled(enclosure));
+    let quiet = child(fork_flags, || closed(enclosure, reasons));
     let loud = child(fork_flags, || {
-        let code = unwalled(enclosure);
+        let code = closed(enclosure, reasons);
         // A call that the filter doesn't know.
         let _dead = UdpSocket::bind("0.0.0.0:0");
         code
     });
     finding(match (quiet, loud) {
         (Ok(quiet), Ok(loud)) if quiet.status == 0 && signal(&loud) == Some(libc::SIGSYS) => Ok(()),
+        (Ok(quiet), _) if is_unwalled(&quiet) => Err(reasons.heard()),
         (Ok(quiet), _) if quiet.status != 0 => Err(format!(
             "a child that does nothing forbidden ended with status {:#x}",
             quiet.status
@@ -148,14 +191,26 @@ pub fn the_filter(enclosure: &Enclosure, fork_flags: i32) -> Finding {
 /// The exit code of a test child whose walls could not be put up.
 const UNWALLED: i32 = 100;
 
-fn unwalled(enclosure: &Enclosure) -> i32 {
-    if enclosure.close().is_ok() { 0 } else { UNWALLED }
+fn closed(enclosure: &Enclosure, reasons: &Reasons) -> i32 {
+    enclosure
+        .close()
+        .map_or_else(|why| reasons.unwalled(&why), |()| 0)
 }
 
-fn try_all(enclosure: &Enclosure, attempts: &[Attempt], fork_flags: i32) -> Result<(), String> {
+/// Whether a test child could not be walled in.
+fn is_unwalled(ended: &Ended) -> bool {
+    signal(ended).is_none() && libc::WEXITSTATUS(ended.status) == UNWALLED
+}
+
+fn try_all(
+    enclosure: &Enclosure,
+    attempts: &[Attempt],
+    fork_flags: i32,
+    reasons: &Reasons,
+) -> Result<(), String> {
     let ended = child(fork_flags, || {
-        if enclosure.close().is_err() {
-            return UNWALLED;
+        if let Err(why) = enclosure.close() {
+            return reasons.unwalled(&why);
         }
         let through = attempts.iter().position(|(_, attempt)| attempt());
         through.map_or(0, |index| i32::try_from(index).unwrap_or(0) + 1)
@@ -164,8 +219,8 @@ fn try_all(enclosure: &Enclosure, attempts: &[Attempt], fork_flags: i32) -> Resu
     if signal(&ended).is_some() {
         return Err(format!("the test child died with status {:#x}", ended.status));
     }
-    if code == UNWALLED {
-        return Err("it could not be put up".to_owned());
+    if is_unwalled(&ended) {
+        return Err(reasons.heard());
     }
     match usize::try_from(code - 1)
         .ok()
@@ -187,5 +242,20 @@ fn child(fork_flags: i32, act: impl FnOnce() -> i32) -> Result<Ended, String> {
             let ended = sys::wait_for_any().map_err(|error| format!("wait: {error}"))?;
             ended.ok_or_else(|| "the test child was lost".to_owned())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_put_up_says_why() {
+        let reasons = Reasons::new().unwrap();
+        assert_eq!(reasons.unwalled("seccomp: EINVAL"), UNWALLED);
+        assert_eq!(reasons.heard(), "it could not be put up: seccomp: EINVAL");
+        // Nobody waits for a reason that was not given.
+        assert_eq!(reasons.heard(), "it could not be put up: ");
+        assert_eq!(reasons.unwalled(&"x".repeat(100_000)), UNWALLED);
     }
 }

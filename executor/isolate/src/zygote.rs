@@ -25,7 +25,7 @@ use crate::children::Children;
 use crate::control::{self, Answer, Request, Settings};
 use crate::filter;
 use crate::lockdown::{self, Bounds};
-use crate::selftest;
+use crate::selftest::{self, Reasons};
 use crate::start;
 use crate::sys::{self, Forked};
 use crate::syscalls::{FORK_APART, FORK_BESIDE, ZYGOTE};
@@ -135,7 +135,8 @@ impl<'a> Zygote<'a> {
         } else {
             Err("the zygote has none of its own".to_owned())
         };
-        let mut findings = selftest::beside_the_filter(inside, bounds, fork_flags);
+        let reasons = Reasons::new().map_err(user)?;
+        let mut findings = selftest::beside_the_filter(inside, bounds, fork_flags, &reasons);
         let holds = |wall: Wall| findings.iter().any(|found| found.wall == wall && found.holds());
         let enclosure = Enclosure {
             bounds: walls.limits.then_some(bounds),
@@ -153,7 +154,7 @@ impl<'a> Zygote<'a> {
         if walls.allowed.is_some() {
             own_filter(walls, namespaces).map_err(|why| (Wall::Seccomp, why))?;
         }
-        findings.insert(0, selftest::the_filter(&enclosure, fork_flags));
+        findings.insert(0, selftest::the_filter(&enclosure, fork_flags, &reasons));
         let hello = Answer::Hello { findings };
         control::answer(control.as_fd(), &hello).map_err(|error| user(error.to_string()))?;
         Ok(Self {
