@@ -7,30 +7,49 @@
 //!
 //! The broker is not here: it is the executor's `isolate` module. What both sides say is in [`control`] and [`frame`],
 //! the walls are in [`walls`], and the system calls that a child may make, with the reasons, in [`syscalls`].
+//!
+//! All of it is Linux's own. Elsewhere there are only the names of the walls, for whoever reads a configuration.
 
+#[cfg(target_os = "linux")]
 pub mod body;
+#[cfg(target_os = "linux")]
 pub mod channel;
+#[cfg(target_os = "linux")]
 mod child;
+#[cfg(target_os = "linux")]
 mod children;
+#[cfg(target_os = "linux")]
 pub mod control;
+#[cfg(target_os = "linux")]
 mod filter;
+#[cfg(target_os = "linux")]
 pub mod frame;
+#[cfg(target_os = "linux")]
 mod lockdown;
+#[cfg(target_os = "linux")]
 pub mod script;
+#[cfg(target_os = "linux")]
 mod selftest;
+#[cfg(target_os = "linux")]
 mod start;
+#[cfg(target_os = "linux")]
 mod sys;
+#[cfg(target_os = "linux")]
 pub mod syscalls;
 pub mod walls;
+#[cfg(target_os = "linux")]
 mod zygote;
 
+#[cfg(target_os = "linux")]
 use body::Body;
+#[cfg(target_os = "linux")]
 use syscalls::Allowed;
 
 /// The one argument with which a program is started as a zygote. Its control socket is its standard input.
 pub const ZYGOTE_ARGUMENT: &str = "--dynamic-mcp-isolate-zygote";
 
 /// Which walls a zygote puts up. There is one value in earnest.
+#[cfg(target_os = "linux")]
 #[derive(Debug, Clone)]
 pub struct Walls {
     /// The system calls that children may make; `None`: no filter.
@@ -41,6 +60,7 @@ pub struct Walls {
     pub limits: bool,
 }
 
+#[cfg(target_os = "linux")]
 impl Walls {
     pub fn all() -> Self {
         Self {
@@ -65,6 +85,7 @@ impl Walls {
 
 /// The first thing that a program does which starts zygotes of itself. Returns at once, unless this process is one: then
 /// it never does.
+#[cfg(target_os = "linux")]
 pub fn enter() {
     if std::env::args_os()
         .nth(1)
@@ -74,7 +95,12 @@ pub fn enter() {
     }
 }
 
+/// No process is one here.
+#[cfg(not(target_os = "linux"))]
+pub fn enter() {}
+
 /// Makes this process, which was started as one, a zygote with these walls and this body.
+#[cfg(target_os = "linux")]
 pub fn enter_with(walls: &Walls, body: &mut dyn Body) -> ! {
     zygote::main(walls, body)
 }
