@@ -10,6 +10,8 @@ mod legacy;
 mod modern;
 #[path = "mcp/rig.rs"]
 mod rig;
+#[path = "mcp/runtimes.rs"]
+mod runtimes;
 #[path = "mcp/sessions.rs"]
 mod sessions;
 #[path = "mcp/stdio.rs"]

@@ -28,7 +28,8 @@ pub struct Joined {
     _server: AbortOnDropHandle<()>,
 }
 
-pub fn join(fleet: &Arc<Fleet>) -> Joined {
+/// Offers these runtimes, all of them available.
+pub fn join(fleet: &Arc<Fleet>, runtimes: &[Runtime]) -> Joined {
     let (dialled, accepted) = mpsc::channel::<tokio::io::DuplexStream>(4);
     let incoming = tokio_stream::StreamExt::map(ReceiverStream::new(accepted), Ok::<_, std::io::Error>);
     let serve = Server::builder()
@@ -53,13 +54,17 @@ pub fn join(fleet: &Arc<Fleet>) -> Joined {
         epoch: 1,
         version: String::new(),
     };
-    let status = || NodeStatus {
-        slots: 64,
-        runtimes: vec![RuntimeStatus {
-            runtime: Runtime::Node,
+    let runtimes: Vec<_> = runtimes
+        .iter()
+        .map(|&runtime| RuntimeStatus {
+            runtime,
             unavailable: None,
-            sandbox: "runc".to_owned(),
-        }],
+            sandbox: "test".to_owned(),
+        })
+        .collect();
+    let status = move || NodeStatus {
+        slots: 64,
+        runtimes: runtimes.clone(),
         images: vec![ImageStatus {
             name: IMAGE.into(),
             present: true,

@@ -19,6 +19,7 @@ use dynamic_mcp_control_plane::scheduler::fleet::Fleet;
 use dynamic_mcp_control_plane::scheduler::{Scheduler, SchedulerConfig};
 use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::ids::TenantId;
+use dynamic_mcp_shared::job::Runtime;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::policy::SandboxPolicy;
 use dynamic_mcp_shared::readiness::Readiness;
@@ -53,7 +54,17 @@ impl Rig {
         .await
     }
 
+    /// With an executor that offers these runtimes.
+    pub async fn offering(runtimes: &[Runtime]) -> Self {
+        let config = HttpMcpConfig::new(Duration::from_secs(60), 1 << 20);
+        Self::build(Profile::Enterprise, config, runtimes).await
+    }
+
     pub async fn with(profile: Profile, config: HttpMcpConfig) -> Self {
+        Self::build(profile, config, &[Runtime::Node]).await
+    }
+
+    async fn build(profile: Profile, config: HttpMcpConfig, offered: &[Runtime]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let lifecycle = Lifecycle::new(Duration::from_secs(1));
         let clock = Arc::new(SystemClock);
@@ -63,7 +74,7 @@ impl Rig {
         let registry: Arc<dyn Registry> = Arc::new(registry);
         let cache = Arc::new(ToolCache::new(registry.clone(), &lifecycle));
         let fleet = Arc::new(Fleet::default());
-        let executor = executor::join(&fleet);
+        let executor = executor::join(&fleet, offered);
         let runtimes = Arc::new(Runtimes::new(fleet.clone(), None));
         let scheduler = Arc::new(Scheduler::new(fleet, SchedulerConfig::default()));
         let policy = Arc::new(policy());

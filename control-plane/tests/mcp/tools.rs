@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::rig::Rig;
 
-fn text(result: &Value) -> &str {
+pub fn text(result: &Value) -> &str {
     result["content"][0]["text"].as_str().expect("a text")
 }
 

@@ -13,6 +13,7 @@ mod pages;
 mod profile;
 mod progress;
 mod resources;
+mod runtimes;
 mod schemas;
 mod settings;
 mod store;

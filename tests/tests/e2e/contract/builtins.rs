@@ -30,7 +30,7 @@ const TOOLS: [(&str, &[&str]); 13] = [
     ),
     (
         "run_js_ephemeral",
-        &["args", "code!", "dependencies", "image", "timeoutMs"],
+        &["args", "code!", "dependencies", "image", "runtime", "timeoutMs"],
     ),
     ("system.guard_metrics", &[]),
     ("system.health", &[]),
