@@ -79,9 +79,12 @@ async fn loop_bombs_cost_a_neighbour_no_more_than_twice_its_quiet_latency() {
         for bomb in bombs.join_all().await {
             assert_eq!(bomb.outcome, Outcome::TimedOut);
         }
-        let neighbours: Vec<_> = (0..2).map(|_| tokio::spawn(busy(rig.engine.clone()))).collect();
+        let mut neighbours = JoinSet::new();
+        for _ in 0..2 {
+            neighbours.spawn(busy(rig.engine.clone()));
+        }
         let benign = latencies(&rig).await;
-        neighbours.iter().for_each(tokio::task::JoinHandle::abort);
+        neighbours.shutdown().await;
         println!(
             "p50 and p99: quiet {quiet:?}, beside two loop bombs {beside:?}, beside two that work {benign:?}"
         );
