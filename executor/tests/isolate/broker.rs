@@ -45,9 +45,8 @@ async fn a_killed_broker_leaves_nothing() {
             .all(|pid| !std::fs::exists(format!("/proc/{pid}")).unwrap())
     })
     .await;
-    // But a control group, if it had one: nobody was there to remove it. The next start does.
+    // But a control group, if it had one: nobody was there to remove it. The next start does, be it another test's.
     if let Some(left) = memory {
-        assert!(left.exists(), "{left:?}");
         let rig = Rig::start().await;
         assert!(!left.exists(), "{left:?}");
         rig.finish().await;

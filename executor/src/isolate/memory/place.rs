@@ -141,21 +141,25 @@ mod tests {
     const CONTAINER: &str =
         "25 20 0:25 /docker/abc /sys/fs/cgroup/memory ro,relatime - cgroup cgroup rw,memory";
 
-    fn parents(membership: &str, mounts: &str) -> Vec<String> {
+    fn parents(membership: &str, mounts: &str) -> Vec<PathBuf> {
         let places = places(membership, mounts);
-        places
-            .iter()
-            .map(|place| place.parent.display().to_string())
-            .collect()
+        places.into_iter().map(|place| place.parent).collect()
+    }
+
+    fn paths<const N: usize>(paths: [&str; N]) -> [PathBuf; N] {
+        paths.map(PathBuf::from)
     }
 
     #[test]
     fn below_our_own_group_in_the_first_version() {
         let found = parents("4:memory:/us\n1:cpu:/\n0::/\n", SPLIT);
-        assert_eq!(found, ["/sys/fs/cgroup/memory/us", "/sys/fs/cgroup/unified"]);
+        assert_eq!(
+            found,
+            paths(["/sys/fs/cgroup/memory/us", "/sys/fs/cgroup/unified"])
+        );
         assert_eq!(
             parents("4:memory:/docker/abc/us", CONTAINER),
-            ["/sys/fs/cgroup/memory/us"]
+            paths(["/sys/fs/cgroup/memory/us"])
         );
     }
 
@@ -163,18 +167,18 @@ mod tests {
     fn beside_our_own_group_in_the_second_unless_it_is_the_root() {
         assert_eq!(
             parents("0::/system.slice/us.service", UNIFIED),
-            [
+            paths([
                 "/sys/fs/cgroup/system.slice/us.service",
                 "/sys/fs/cgroup/system.slice"
-            ]
+            ])
         );
-        assert_eq!(parents("0::/", UNIFIED), ["/sys/fs/cgroup"]);
+        assert_eq!(parents("0::/", UNIFIED), paths(["/sys/fs/cgroup"]));
     }
 
     #[test]
     fn nowhere_when_nothing_is_mounted_or_what_is_mounted_is_not_ours() {
-        assert_eq!(parents("0::/us", ""), [""; 0]);
-        assert_eq!(parents("4:memory:/elsewhere", CONTAINER), [""; 0]);
-        assert_eq!(parents("nonsense", UNIFIED), [""; 0]);
+        assert_eq!(parents("0::/us", ""), paths([]));
+        assert_eq!(parents("4:memory:/elsewhere", CONTAINER), paths([]));
+        assert_eq!(parents("nonsense", UNIFIED), paths([]));
     }
 }
