@@ -71,3 +71,31 @@ pub(super) fn unavailable(step: &str, error: &dyn std::fmt::Display) -> Registry
         detail: format!("{step}: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dynamic_mcp_shared::job::Runtime;
+
+    use super::*;
+    use crate::registry::RuntimeChoice;
+
+    #[test]
+    fn a_tool_from_before_there_were_runtimes_is_one_for_node_and_keeps_its_hash() {
+        let spec = r#"{"name":"old","description":"d","code":"return 1","image":"node:lts-slim","timeoutMs":30000,
+            "dependencies":[],"isolation":"call","enabled":true}"#;
+        let row = StoredTool {
+            name: "old".to_owned(),
+            revision: 1,
+            content_hash: "e0e255df63ce5cce21a135649c7f0ca1c4ad49fbf4b6587cbb0f6fab1d018055".to_owned(),
+            spec: spec.to_owned(),
+            created_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+        };
+        let record = row.into_record().unwrap();
+        assert_eq!(
+            (record.spec.runtime, record.spec.runs_on),
+            (RuntimeChoice::Node, Runtime::Node)
+        );
+        assert_eq!(record.spec.content_hash(), record.content_hash);
+    }
+}

@@ -1,7 +1,7 @@
 //! Each place in a program that needs more than the isolate has.
 
 use oxc_ast::AstKind;
-use oxc_ast::ast::{BindingPattern, Expression, ImportExpression, VariableDeclarationKind};
+use oxc_ast::ast::{BindingPattern, Expression, ImportExpression};
 use oxc_semantic::{AstNode, NodeId, Semantic, SymbolId};
 use oxc_span::GetSpan as _;
 use oxc_syntax::operator::{BinaryOperator, UnaryOperator};
@@ -153,17 +153,6 @@ fn syntax(semantic: &Semantic<'_>, node: &AstNode<'_>) -> Option<Finding> {
             let is_locale =
                 LOCALE_METHODS.contains(&&*name) || LOCALE_METHODS_WITH_ARGUMENTS.contains(&&*name);
             is_locale.then(|| locale(property.span.start, &name))
-        }
-        AstKind::VariableDeclaration(declaration)
-            if matches!(
-                declaration.kind,
-                VariableDeclarationKind::Using | VariableDeclarationKind::AwaitUsing
-            ) =>
-        {
-            Some(Finding::new(
-                declaration.span.start,
-                "uses `using`, which the isolate does not parse",
-            ))
         }
         _ => None,
     }

@@ -51,6 +51,7 @@ fn plain_code_runs_on_the_isolate() {
         "return globalThis['JSON'].stringify(1)",
         "globalThis.count = (globalThis.count ?? 0) + 1; return globalThis.count",
         "return typeof whatever === 'undefined'",
+        "using file = { [Symbol.dispose]() {} }; return 1",
         "return undefined ?? NaN ?? Infinity",
     ]);
 }
