@@ -122,6 +122,8 @@ impl IsolateEngine {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
             tokio::select! {
+                // Once more after the end, the work could start a process that nobody ends.
+                biased;
                 () = stop.cancelled() => {}
                 () = work => {}
             }

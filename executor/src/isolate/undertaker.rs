@@ -14,8 +14,9 @@ use crate::metric_names;
 
 /// For a child that ends by itself.
 const BY_ITSELF: Duration = Duration::from_millis(250);
-/// For the kill of a child to be confirmed.
-const CONFIRM: Duration = Duration::from_millis(250);
+/// For the kill of a child to be confirmed. A zygote that does not get round to it on a crowded machine must not be taken for
+/// one that has stalled: other tenants' calls would be ended with it.
+const CONFIRM: Duration = Duration::from_secs(3);
 
 /// A child that is to be gone.
 pub struct Condemned {

@@ -63,7 +63,7 @@ async fn many_calls_leave_no_process_no_descriptor_and_no_memory() {
 const BUSY: &str = "const end = Date.now() + 5; while (Date.now() < end); return 1";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn loop_bombs_cost_a_neighbour_no_more_than_twice_its_quiet_latency() {
+async fn loop_bombs_cost_a_neighbour_no_more_than_twice_what_as_many_working_calls_do() {
     let rig = Rig::start().await;
     latencies(&rig).await;
     // Other work on the machine can spoil a round, but not each of them.
@@ -88,7 +88,7 @@ async fn loop_bombs_cost_a_neighbour_no_more_than_twice_its_quiet_latency() {
         println!(
             "p50 and p99: quiet {quiet:?}, beside two loop bombs {beside:?}, beside two that work {benign:?}"
         );
-        if beside.1 <= quiet.1 * 2 {
+        if beside.1 <= 2 * quiet.1.max(benign.1) {
             return rig.finish().await;
         }
         assert!(round < ROUNDS, "a neighbour waits for loop bombs");

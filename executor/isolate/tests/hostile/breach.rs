@@ -1,4 +1,4 @@
-//! A system call that no child may make, from end to end.
+//! What only a child that broke out can bring about, from end to end: a system call that none may make, and a crash.
 
 use std::time::Duration;
 
@@ -13,14 +13,46 @@ use crate::counted::count;
 use crate::rig::{Rig, job, on_a_runtime};
 
 pub fn trials() -> impl Iterator<Item = Trial> {
-    [Trial::test(
+    let breach = Trial::test(
         "breach::threw_is_counted_and_renews_the_zygote_while_others_go_on",
         || {
             on_a_runtime(breach());
             Ok(())
         },
-    )]
-    .into_iter()
+    );
+    let crash = Trial::test("breach::a_crash_threw_and_renews_the_zygote", || {
+        on_a_runtime(crash());
+        Ok(())
+    });
+    [breach, crash].into_iter()
+}
+
+async fn crash() {
+    let rig = Rig::start().await;
+    let renewals = || count(ZYGOTE_RENEWALS_TOTAL, "breach");
+    let before = renewals();
+    let crashed = rig.call("overflow_the_stack").await;
+    assert_eq!(crashed.outcome, Outcome::Threw, "{:?}", crashed.error);
+    assert_eq!(
+        crashed.error.unwrap().message,
+        "the code's process was ended by signal 11"
+    );
+    until(renewals, before + 1).await;
+    let next = rig.call("").await;
+    assert_eq!(next.result.as_deref(), Some(&b"\"served\""[..]));
+    rig.finish().await;
+}
+
+async fn until<T: PartialEq + std::fmt::Debug>(seen: impl Fn() -> T, wanted: T) {
+    let began = Instant::now();
+    while seen() != wanted {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{:?}, not {wanted:?}",
+            seen()
+        );
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn breach() {
@@ -50,16 +82,7 @@ async fn breach() {
             (error.name.as_str(), error.message.as_str()),
             ("SandboxViolation", text)
         );
-        let renewed = (before.0 + 1, before.1 + 1);
-        let began = Instant::now();
-        while seen() != renewed {
-            assert!(
-                began.elapsed() < Duration::from_secs(10),
-                "{:?}, not {renewed:?}",
-                seen()
-            );
-            sleep(Duration::from_millis(10)).await;
-        }
+        until(seen, (before.0 + 1, before.1 + 1)).await;
         let next = rig.call("").await;
         assert_eq!(next.result.as_deref(), Some(&b"\"served\""[..]));
     };

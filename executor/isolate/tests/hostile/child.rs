@@ -40,6 +40,9 @@ fn act(channel: &mut File) -> io::Result<Exit> {
         b"forbidden_call" if args == MARKED.as_bytes() => {
             let _dead = UdpSocket::bind("0.0.0.0:0");
         }
+        b"overflow_the_stack" => {
+            deep(0);
+        }
         b"end_at_once" => return Ok(Exit::Done),
         b"fail" => return Ok(Exit::Failed),
         b"panic" => panic!("on purpose"),
@@ -116,6 +119,15 @@ fn claim(channel: &mut File, kind: Kind) -> io::Result<()> {
     loop {
         channel.write_all(&[b'x'; 4_096])?;
     }
+}
+
+/// Until the stack has no room left.
+fn deep(level: u64) -> u64 {
+    let room = std::hint::black_box([level; 512]);
+    if room[0] == u64::MAX {
+        return 0;
+    }
+    deep(level + 1) + room[1]
 }
 
 /// Until it is ended.
