@@ -71,7 +71,7 @@ fn a_promise_that_never_settles_is_told_at_once() {
     ] {
         let began = Instant::now();
         assert_eq!(ending(code), Ending::NothingLeft, "{code}");
-        assert!(began.elapsed() < Duration::from_secs(20));
+        assert!(began.elapsed() < Duration::from_secs(6));
     }
 }
 
@@ -82,7 +82,7 @@ fn timers_that_are_left_over_are_not_waited_for() {
         result("setTimeout(() => {}, 15_000); setInterval(() => {}, 1); return 1"),
         1
     );
-    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(began.elapsed() < Duration::from_secs(10));
 }
 
 #[test]

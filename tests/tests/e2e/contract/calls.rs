@@ -34,7 +34,15 @@ async fn a_result_is_wrapped_with_how_the_call_went_and_is_the_text_as_json() ->
         let structured = &result["structuredContent"];
         assert_eq!(
             keys(structured),
-            ["durationMs", "jobId", "ok", "outcome", "result", "revision"],
+            [
+                "durationMs",
+                "jobId",
+                "ok",
+                "outcome",
+                "result",
+                "revision",
+                "runtime"
+            ],
             "{result}"
         );
         assert_eq!(structured["ok"], true);
@@ -238,7 +246,7 @@ async fn an_ephemeral_run_takes_args_and_stores_nothing() -> Result<()> {
             .await?;
         assert_eq!(
             keys(&answer),
-            ["durationMs", "jobId", "ok", "outcome", "result"],
+            ["durationMs", "jobId", "ok", "outcome", "result", "runtime"],
             "{answer}"
         );
         assert_eq!(answer["result"], "a/b");

@@ -36,9 +36,17 @@ async fn the_probes_say_that_it_lives_and_is_ready() -> Result<()> {
         (200, json!({"status": "ok"}))
     );
     let ready = http.get(format!("{}/readyz", server.base_url)).send().await?;
+    assert_eq!(ready.status(), 200);
+    let mut ready: Value = ready.json().await?;
+    let executors = ready["executors"].take();
     assert_eq!(
-        (ready.status().as_u16(), ready.json::<Value>().await?),
-        (200, json!({"ready": true, "status": "ready"}))
+        ready,
+        json!({"ready": true, "status": "ready", "executors": null})
+    );
+    let runtimes: Vec<_> = executors.as_object().into_iter().flatten().collect();
+    assert!(
+        matches!(runtimes[..], [(_, runtimes)] if runtimes["isolate"].is_string()),
+        "{executors}"
     );
     Ok(())
 }
