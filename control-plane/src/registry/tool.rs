@@ -96,7 +96,7 @@ pub enum RuntimeChoice {
     /// Node.js in a container: npm packages, images, every module; needs Docker
     #[default]
     Node,
-    /// An embedded engine in a locked-down process: starts in half a millisecond, needs no Docker
+    /// An embedded engine in a locked-down process: starts in a millisecond, needs no Docker
     Isolate,
     /// The isolate where it has all that the code asks for, otherwise Node.js
     Auto,

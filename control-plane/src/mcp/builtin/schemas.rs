@@ -63,7 +63,7 @@ pub(super) fn runtime() -> Value {
     json!({
         "type": "string",
         "enum": ["node", "isolate", "auto"],
-        "description": "What the code runs on. isolate: JavaScript alone, in half a millisecond and without Docker; it \
+        "description": "What the code runs on. isolate: JavaScript alone, in a millisecond and without Docker; it \
             has no npm packages, no files, no process, no fetch, no Intl, and of the modules only the likes of \
             node:crypto, node:util, node:url, node:path, node:events, node:buffer and node:assert. node: Node.js with \
             all its modules, dependencies and image; needs Docker. auto: isolate where the code asks for nothing that it \

@@ -15,7 +15,7 @@ with `await import('node:crypto')`. `ctx.progress(done, total?, message?)` tells
 no network and sees no files of the host. What it prints is returned beside the result.
 
 `runtime` is what it runs on. Take `isolate` for plain JavaScript: data, text, dates, JSON, hashes, URLs; it starts in \
-half a millisecond and needs no Docker. Take `node` for npm packages, Node.js modules, process, Intl, and files under \
+a millisecond and needs no Docker. Take `node` for npm packages, Node.js modules, process, Intl, and files under \
 /workspace and /tmp. With `auto` the code decides.
 
 Without `inputSchema` the tool is called as {\"args\": {...}}. With one, clients pass the arguments as the schema says, and \
