@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use dynamic_mcp_shared::content::ContentHash;
 use dynamic_mcp_shared::ids::TenantId;
-use dynamic_mcp_shared::job::{Isolation, Job, RejectReason, Rejection, Runtime};
+use dynamic_mcp_shared::job::{Isolation, Job, Placement, RejectReason, Rejection, Runtime};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::metric_names;
+
+/// How long a call waits for its tool's own sandboxes before it asks for another one.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Sandboxes that stay with their tool between calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,8 +167,39 @@ where
         }
     }
 
+    /// One of the tool's own, or `fresh` made its own.
+    ///
+    /// # Errors
+    /// Those of `fresh`, which is not asked for as long as one of the tool's own will do.
+    pub async fn take_or<E>(
+        self: &Arc<Self>,
+        key: &Arc<Key<Shape>>,
+        fresh: impl Future<Output = Result<(Resident<Shape, Sandbox>, Placement), E>>,
+    ) -> Result<(Resident<Shape, Sandbox>, Placement), E> {
+        if let Some(resident) = self.take(key) {
+            return Ok((resident, Placement::Kept));
+        }
+        let adopted = async {
+            let (mut resident, placement) = fresh.await?;
+            self.adopt(key, &mut resident);
+            Ok((resident, placement))
+        };
+        let Some(mut next) = self.next(key) else {
+            return adopted.await;
+        };
+        // Most calls are short: one sandbox that is busy for a moment serves better than two on the same cores.
+        if let Ok(Ok(resident)) = timeout(PATIENCE, &mut next).await {
+            return Ok((resident, Placement::Kept));
+        }
+        tokio::select! {
+            biased;
+            Ok(resident) = next => Ok((resident, Placement::Kept)),
+            made = adopted => made,
+        }
+    }
+
     /// The one that was used last, so that the others can grow idle and go.
-    pub fn take(self: &Arc<Self>, key: &Arc<Key<Shape>>) -> Option<Resident<Shape, Sandbox>> {
+    fn take(self: &Arc<Self>, key: &Arc<Key<Shape>>) -> Option<Resident<Shape, Sandbox>> {
         let mut resident = self.take_idle(key)?;
         resident.busy = Some(self.busy(key));
         Some(resident)
@@ -179,7 +213,7 @@ where
     }
 
     /// The next one of the tool that comes back from a call; `None` when none is in one.
-    pub fn next(&self, key: &Key<Shape>) -> Option<oneshot::Receiver<Resident<Shape, Sandbox>>> {
+    fn next(&self, key: &Key<Shape>) -> Option<oneshot::Receiver<Resident<Shape, Sandbox>>> {
         let mut inner = self.inner.lock();
         let shelf = inner.shelves.get_mut(key).filter(|shelf| shelf.busy > 0)?;
         let (sender, next) = oneshot::channel();

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dynamic_mcp_shared::job::{Finished, Isolation, Job, Placement, Progress, Usage};
-use serde::Deserialize;
+use dynamic_mcp_shared::job::{Finished, Isolation, Job, Placement, Progress};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -19,8 +18,9 @@ use super::policy::SandboxShape;
 use super::pool::Pool;
 use crate::capture::{Capture, Stream};
 use crate::engine::PreparedJob;
+use crate::finish::Run;
 use crate::kept::{self, KeptShelves};
-use crate::metric_names;
+use crate::progress;
 use crate::verdict::Verdict;
 
 /// For the end mark of stderr after the last frame: both were written before either was read.
@@ -135,27 +135,13 @@ impl PreparedCall {
     }
 
     fn finished(&self, verdict: Verdict, capture: Capture, began: Instant) -> Finished {
-        let (stdout, stderr) = capture.finish();
-        let duration = began.elapsed();
-        let (placement, runtime) = (self.placement.as_str(), self.job.runtime.as_str());
-        metrics::counter!(
-            metric_names::JOBS_TOTAL,
-            "outcome" => verdict.outcome.as_str(), "placement" => placement, "runtime" => runtime
-        )
-        .increment(1);
-        metrics::histogram!(metric_names::JOB_SECONDS, "placement" => placement, "runtime" => runtime)
-            .record(duration.as_secs_f64());
-        Finished {
-            outcome: verdict.outcome,
-            result: verdict.result,
-            error: verdict.error,
-            stdout,
-            stderr,
-            usage: Usage {
-                duration,
-                prepare: self.prepare,
-            },
-        }
+        let run = Run {
+            job: &self.job,
+            placement: self.placement,
+            prepare: self.prepare,
+            began,
+        };
+        run.finish(verdict, capture)
     }
 }
 
@@ -178,14 +164,6 @@ struct Conversation {
     stderr_ended: bool,
     capture: Capture,
     progress: mpsc::Sender<Progress>,
-}
-
-/// What the runner tells of a progress; the code's own numbers.
-#[derive(Deserialize)]
-struct ToldProgress {
-    progress: f64,
-    total: Option<f64>,
-    message: Option<String>,
 }
 
 impl Conversation {
@@ -227,7 +205,7 @@ impl Conversation {
         let frames = self.stdout.feed(bytes, |out| capture.push(Stream::Stdout, out));
         for frame in frames {
             match frame.kind {
-                Kind::Progress => self.on_progress(&frame),
+                Kind::Progress => progress::pass_on(&frame.payload.unwrap_or_default(), &self.progress),
                 Kind::Ready | Kind::StderrEnd => {}
                 _ => {
                     let marked = frame.stderr_marked && !self.stderr_ended;
@@ -266,26 +244,6 @@ impl Conversation {
         match container.exit().await {
             Ok(exit) => Ending::Exited(exit),
             Err(error) => Ending::Lost(format!("the sandbox was lost: {error}")),
-        }
-    }
-
-    fn on_progress(&self, frame: &Frame) {
-        let told = frame
-            .payload
-            .as_deref()
-            .and_then(|payload| serde_json::from_slice::<ToldProgress>(payload).ok());
-        if let Some(ToldProgress {
-            progress,
-            total,
-            message,
-        }) = told
-        {
-            // A listener that is slow or gone misses it.
-            let _ = self.progress.try_send(Progress {
-                progress,
-                total,
-                message,
-            });
         }
     }
 }

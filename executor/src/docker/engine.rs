@@ -36,8 +36,6 @@ use crate::metric_names;
 
 const REAP_EVERY: Duration = Duration::from_secs(15);
 const TEND_EVERY: Duration = Duration::from_secs(5);
-/// How long a call waits for its tool's own containers before it asks for another one.
-const PATIENCE: Duration = Duration::from_millis(5);
 /// For the containers to go when the process ends; what is left is the next start's.
 const SHUTDOWN: Duration = Duration::from_secs(20);
 /// Containers that may still be on their way out while others take their place.
@@ -239,40 +237,12 @@ impl DockerEngine {
     }
 
     async fn seat(&self, shape: SandboxShape, key: Option<Arc<Key>>) -> Result<(Seat, Placement), Rejection> {
-        let Shelves { pool, .. } = &self.shelves;
+        let Shelves { pool, kept } = &self.shelves;
         let (isolation, (resident, placement)) = match &key {
             None => (Isolation::Call, fresh(pool, &shape).await?),
-            Some(key) => (Isolation::Tool, self.kept_or_fresh(key, &shape).await?),
+            Some(key) => (Isolation::Tool, kept.take_or(key, fresh(pool, &shape)).await?),
         };
         Ok((Seat::new(resident, isolation, self.shelves.clone()), placement))
-    }
-
-    async fn kept_or_fresh(
-        &self,
-        key: &Arc<Key>,
-        shape: &SandboxShape,
-    ) -> Result<(Resident, Placement), Rejection> {
-        let Shelves { pool, kept } = &self.shelves;
-        if let Some(resident) = kept.take(key) {
-            return Ok((resident, Placement::Kept));
-        }
-        let adopted = async || {
-            let (mut resident, placement) = fresh(pool, shape).await?;
-            kept.adopt(key, &mut resident);
-            Ok((resident, placement))
-        };
-        let Some(mut next) = kept.next(key) else {
-            return adopted().await;
-        };
-        // Most calls are short: one container that is busy for a moment serves better than two on the same cores.
-        if let Ok(Ok(resident)) = timeout(PATIENCE, &mut next).await {
-            return Ok((resident, Placement::Kept));
-        }
-        tokio::select! {
-            biased;
-            Ok(resident) = next => Ok((resident, Placement::Kept)),
-            made = adopted() => made,
-        }
     }
 }
 

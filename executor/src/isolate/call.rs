@@ -7,8 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dynamic_mcp_isolate::frame::{Broken, Kind, Request};
-use dynamic_mcp_shared::job::{Finished, Isolation, Job, Placement, Progress, Usage};
-use serde::Deserialize;
+use dynamic_mcp_shared::job::{Finished, Isolation, Job, Placement, Progress};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -19,8 +18,9 @@ use super::nursery::Nursery;
 use super::spares::Spares;
 use crate::capture::{Capture, Stream};
 use crate::engine::PreparedJob;
+use crate::finish::Run;
 use crate::kept::{self, Keepable as _, KeptShelves};
-use crate::metric_names;
+use crate::progress;
 use crate::verdict::Verdict;
 
 /// Reports that are read of one call; the rest is thrown away unread.
@@ -172,27 +172,13 @@ impl PreparedCall {
     }
 
     fn finished(&self, verdict: Verdict, capture: Capture, began: Instant) -> Finished {
-        let (stdout, stderr) = capture.finish();
-        let duration = began.elapsed();
-        let (placement, runtime) = (self.placement.as_str(), self.job.runtime.as_str());
-        metrics::counter!(
-            metric_names::JOBS_TOTAL,
-            "outcome" => verdict.outcome.as_str(), "placement" => placement, "runtime" => runtime
-        )
-        .increment(1);
-        metrics::histogram!(metric_names::JOB_SECONDS, "placement" => placement, "runtime" => runtime)
-            .record(duration.as_secs_f64());
-        Finished {
-            outcome: verdict.outcome,
-            result: verdict.result,
-            error: verdict.error,
-            stdout,
-            stderr,
-            usage: Usage {
-                duration,
-                prepare: self.prepare,
-            },
-        }
+        let run = Run {
+            job: &self.job,
+            placement: self.placement,
+            prepare: self.prepare,
+            began,
+        };
+        run.finish(verdict, capture)
     }
 }
 
@@ -201,14 +187,6 @@ struct Conversation {
     capture: Capture,
     progress: mpsc::Sender<Progress>,
     reports: u32,
-}
-
-/// What a child tells of a progress; the code's own numbers.
-#[derive(Deserialize)]
-struct ToldProgress {
-    progress: f64,
-    total: Option<f64>,
-    message: Option<String>,
 }
 
 impl Conversation {
@@ -250,21 +228,8 @@ impl Conversation {
 
     fn on_progress(&mut self, json: &[u8]) {
         self.reports = self.reports.saturating_add(1);
-        if self.reports > MAX_PROGRESS {
-            return;
-        }
-        if let Ok(ToldProgress {
-            progress,
-            total,
-            message,
-        }) = serde_json::from_slice(json)
-        {
-            // A listener that is slow or gone misses it.
-            let _ = self.progress.try_send(Progress {
-                progress,
-                total,
-                message,
-            });
+        if self.reports <= MAX_PROGRESS {
+            progress::pass_on(json, &self.progress);
         }
     }
 }

@@ -25,8 +25,6 @@ use crate::kept::KeptShelves;
 use crate::metric_names;
 
 const TEND_EVERY: Duration = Duration::from_secs(5);
-/// How long a call waits for its tool's own children before it takes another one.
-const PATIENCE: Duration = Duration::from_millis(5);
 /// For children and zygotes to go when the process ends; the kernel sees to what is left then.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -164,29 +162,6 @@ impl Shelves {
         let (child, placement) = taken.map_err(|why| rejection(RejectReason::Engine, why))?;
         Ok((Resident::new(child), placement))
     }
-
-    async fn kept_or_fresh(&self, key: &Arc<Key>) -> Result<(Resident, Placement), Rejection> {
-        if let Some(resident) = self.kept.take(key) {
-            return Ok((resident, Placement::Kept));
-        }
-        let adopted = async || {
-            let (mut resident, placement) = self.fresh().await?;
-            self.kept.adopt(key, &mut resident);
-            Ok((resident, placement))
-        };
-        let Some(mut next) = self.kept.next(key) else {
-            return adopted().await;
-        };
-        // Most calls are short: one child that is busy for a moment serves better than two on the same cores.
-        if let Ok(Ok(resident)) = timeout(PATIENCE, &mut next).await {
-            return Ok((resident, Placement::Kept));
-        }
-        tokio::select! {
-            biased;
-            Ok(resident) = next => Ok((resident, Placement::Kept)),
-            made = adopted() => made,
-        }
-    }
 }
 
 fn rejection(reason: RejectReason, message: String) -> Rejection {
@@ -202,7 +177,7 @@ impl Engine for IsolateEngine {
         let key = Key::of(&job, &())?;
         let (resident, placement) = match &key {
             None => self.shelves.fresh().await?,
-            Some(key) => self.shelves.kept_or_fresh(key).await?,
+            Some(key) => self.shelves.kept.take_or(key, self.shelves.fresh()).await?,
         };
         let prepare = began.elapsed();
         metrics::histogram!(
