@@ -2,6 +2,7 @@
 
 use oxc_ast::AstKind;
 use oxc_ast_visit::Visit;
+use oxc_span::GetSpan as _;
 use proptest::prelude::*;
 
 use super::*;
@@ -385,15 +386,18 @@ struct Brackets {
 
 impl Brackets {
     fn is_one(kind: AstKind<'_>) -> bool {
-        matches!(
-            kind,
+        match kind {
             AstKind::ParenthesizedExpression(_)
-                | AstKind::ArrayExpression(_)
-                | AstKind::ObjectExpression(_)
-                | AstKind::BlockStatement(_)
-                | AstKind::FunctionBody(_)
-                | AstKind::ClassBody(_)
-        )
+            | AstKind::ArrayExpression(_)
+            | AstKind::ObjectExpression(_)
+            | AstKind::BlockStatement(_)
+            | AstKind::ClassBody(_) => true,
+            // That of `a => b` has none: it is as long as its expression.
+            AstKind::FunctionBody(body) => {
+                !matches!(&body.statements[..], [only] if only.span() == body.span)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -405,6 +409,29 @@ impl<'a> Visit<'a> for Brackets {
 
     fn leave_node(&mut self, kind: AstKind<'a>) {
         self.now -= usize::from(Self::is_one(kind));
+    }
+}
+
+/// By the parser, but for those of the function around the code.
+fn brackets_met(code: &str) -> usize {
+    let source = [BEFORE, code, AFTER].concat();
+    let allocator = Allocator::default();
+    let parsed = Parser::new(&allocator, &source, SourceType::mjs()).parse();
+    let mut brackets = Brackets::default();
+    brackets.visit_program(&parsed.program);
+    brackets.deepest.saturating_sub(1)
+}
+
+#[test]
+fn the_parser_meets_the_brackets_that_are_there() {
+    for (code, met) in [
+        ("a=>b", 0),
+        ("(a)=>[b]", 1),
+        ("a=>{b}", 1),
+        ("a=>({})", 2),
+        ("{[(a)]}", 3),
+    ] {
+        assert_eq!(brackets_met(code), met, "{code}");
     }
 }
 
@@ -486,14 +513,8 @@ proptest! {
     #[test]
     fn brackets_are_never_deeper_than_they_were_counted(pieces in prop::collection::vec(piece(), 0..40)) {
         let code = pieces.concat();
-        let source = [BEFORE, &code, AFTER].concat();
-        let allocator = Allocator::default();
-        let parsed = Parser::new(&allocator, &source, SourceType::mjs()).parse();
-        let mut brackets = Brackets::default();
-        brackets.visit_program(&parsed.program);
-        let counted = brackets::depth(&code, 1_000);
-        // One is that of the function around it.
-        prop_assert!(counted.is_none_or(|counted| brackets.deepest <= counted + 1), "{counted:?}");
+        let (met, counted) = (brackets_met(&code), brackets::depth(&code, 1_000));
+        prop_assert!(counted.is_none_or(|counted| met <= counted), "{met} of {counted:?}");
     }
 
     #[test]
