@@ -8,6 +8,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::BpfProgram;
 
+use crate::sys;
+
 /// Beyond the engine's own limit: the allocator's gaps, the call's code and arguments, the result.
 const MEMORY_SLACK: u64 = 96 << 20;
 /// How far a child gives way to everything else on the machine.
@@ -65,8 +67,12 @@ pub fn give_way() -> Result<(), String> {
 /// # Errors
 /// When the child has just ended.
 pub fn give_way_to_all(pid: i32) -> Result<(), String> {
-    let pid = rustix::process::Pid::from_raw(pid);
-    rustix::process::setpriority_process(pid, NICEST).map_err(|error| format!("nice: {error}"))
+    let child = rustix::process::Pid::from_raw(pid);
+    rustix::process::setpriority_process(child, NICEST).map_err(|error| format!("nice: {error}"))?;
+    // A nice process still has its slice to the end when another wakes up; an idle one leaves at once. Not every kernel
+    // has that.
+    let _nice_only = sys::leave_at_once(pid);
+    Ok(())
 }
 
 /// A domain of this process's own that no file, no port, no abstract socket and no signal leaves.

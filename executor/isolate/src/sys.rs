@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -129,6 +130,27 @@ fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Puts a copy of what is read in that range in its place.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn map_copy(range: Range<usize>, copy: &File) -> io::Result<()> {
+    let at = std::ptr::with_exposed_provenance_mut(range.start);
+    // SAFETY: the caller says that the file holds the very bytes of the range, which nobody may write; whoever reads them
+    // meanwhile, or holds a reference into them, sees the same bytes before and after.
+    unsafe {
+        rustix::mm::mmap(
+            at,
+            range.len(),
+            rustix::mm::ProtFlags::READ,
+            rustix::mm::MapFlags::PRIVATE | rustix::mm::MapFlags::FIXED,
+            copy,
+            0,
+        )
+    }?;
+    Ok(())
+}
+
 /// The descriptor under a number that this process was started with.
 pub fn inherited(fd: RawFd) -> OwnedFd {
     // SAFETY: called once for each number, at the very beginning of a process, before anything else owns it.
@@ -178,6 +200,19 @@ pub fn processor_time(pid: i32) -> io::Result<Duration> {
     }
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Ok(Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0)))
+}
+
+/// Lets a child of this process run only while nothing else wants to.
+///
+/// # Errors
+/// When the child has ended, or the kernel has no such policy.
+pub fn leave_at_once(pid: i32) -> io::Result<()> {
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the pointer is to a local that lives through the call.
+    if unsafe { libc::sched_setscheduler(pid, libc::SCHED_IDLE, &raw const none) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Ends the process at once: no destructors, no output.

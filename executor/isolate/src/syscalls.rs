@@ -159,6 +159,12 @@ pub const ZYGOTE: &[Allowed] = &[
         when: &[Is(0, ONE_PROCESS), Is(2, crate::lockdown::NICEST as u64)],
         why: "a child whose call is long gives way to all others",
     },
+    Allowed {
+        name: "sched_setscheduler",
+        number: libc::SYS_sched_setscheduler,
+        when: &[Is(1, libc::SCHED_IDLE as u64)],
+        why: "a child whose call is long runs only while no other wants to",
+    },
     any(libc::SYS_prlimit64, "prlimit64", "a child's limits"),
     any(libc::SYS_prctl, "prctl", "a child dies with its zygote"),
     any(libc::SYS_capget, "capget", "what is there to be given up"),

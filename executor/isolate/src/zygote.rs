@@ -22,8 +22,10 @@ use crate::Walls;
 use crate::body::Body;
 use crate::child::{self, Enclosure};
 use crate::children::Children;
+use crate::constants;
 use crate::control::{self, Answer, Request, Settings};
 use crate::filter;
+use crate::heap;
 use crate::lockdown::{self, Bounds};
 use crate::selftest::{self, Reasons};
 use crate::start;
@@ -62,6 +64,7 @@ fn become_one(control: &OwnedFd, walls: &Walls, body: &mut dyn Body) -> Result<(
     };
     let bounds = Bounds::new(start::mapped_bytes(), settings.memory_bytes, settings.cpu_seconds);
     start::volunteer_for_oom();
+    constants::share();
     sys::set_time_zone("UTC");
     start::become_nobody().map_err(user)?;
     let namespaces = if settings.namespaces && walls.namespaces {
@@ -128,6 +131,7 @@ impl<'a> Zygote<'a> {
         body.warm(settings.memory_bytes).map_err(user)?;
         // The standard library draws a thread's hash keys once, in a way that no child may.
         let _drawn = RandomState::new();
+        heap::use_up_gaps();
         start::seal().map_err(user)?;
         let fork_flags = if namespaces { libc::CLONE_NEWPID } else { 0 };
         let inside = if namespaces {

@@ -2,7 +2,8 @@
 //! says when to look; the zygote knows what the child has had of the processor, and alone can make it give way.
 //!
 //! ```text
-//! nice 5 ── 50 ms, and of these 25 of the processor ──▶ nice 19, for good: only a privileged process could take it back
+//! nice 5 ── 50 ms, and of these 25 of the processor ──▶ nice 19 and idle, for good: only a privileged process could
+//!                                                       take it back
 //! ```
 //!
 //! So a child that gave way is not kept for its tool's next call, which would be slow from the start. One that only

@@ -1,7 +1,8 @@
 //! Measures the whole path of a call in one run on one machine: client → HTTP → control plane → gRPC → executor →
 //! container or isolate, beside the Engine's own ways to run the same code. Prints a table and each goal with met or missed.
 //!
-//! `cargo run --release -p dynamic-mcp-tests --bin bench` (after `cargo build --release --workspace --bins`)
+//! `cargo run --release -p dynamic-mcp-tests --bin bench` (after `cargo build --release --workspace --bins`);
+//! `bench isolates` measures the isolates alone.
 
 #![expect(clippy::print_stdout, reason = "its output is the table")]
 
@@ -15,7 +16,7 @@ mod wire;
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use dynamic_mcp_tests::client::{Era, McpClient};
 use dynamic_mcp_tests::server::{ControlPlane, Executor};
 use serde_json::json;
@@ -44,6 +45,17 @@ fn main() -> Result<()> {
 #[tokio::main]
 async fn measure() -> Result<()> {
     let mut report = Report::default();
+    match std::env::args().nth(1).as_deref() {
+        None => measure_containers(&mut report).await?,
+        Some("isolates") => {}
+        Some(other) => bail!("unknown part {other:?}; there is \"isolates\", and all without one"),
+    }
+    isolates::measure(&mut report).await?;
+    println!("{report}");
+    Ok(())
+}
+
+async fn measure_containers(report: &mut Report) -> Result<()> {
     engine::warm_up().await?;
     let docker_run = engine::docker_run(12).await?;
     report.row("`docker run` (hardened, cold)", &docker_run);
@@ -53,11 +65,8 @@ async fn measure() -> Result<()> {
     );
     let bare = engine::bare_loop(ENGINE_LOOP, Duration::from_secs(15)).await?;
     report.row("bare Engine API loop, 8 at once", &bare);
-    measure_cold(&mut report).await?;
-    measure_product(&mut report, &docker_run, &bare).await?;
-    isolates::measure(&mut report).await?;
-    println!("{report}");
-    Ok(())
+    measure_cold(report).await?;
+    measure_product(report, &docker_run, &bare).await
 }
 
 /// Without a pool every call makes its own container.

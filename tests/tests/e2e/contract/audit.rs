@@ -48,7 +48,8 @@ async fn every_write_and_call_is_opened_and_closed_with_what_came_of_it_and_with
     let client = server.client(Era::Modern).await?;
     let code =
         format!("if (args.fail) throw new Error('{MARKER}'); console.log('{MARKER}'); return '{MARKER}';");
-    let tool = json!({"name": "audited", "description": "Is audited.", "code": code});
+    let tool =
+        json!({"name": "audited", "description": "Is audited.", "code": code, "runtime": "isolate"});
     client
         .structured("dynamic.tool.create", json!({"adminToken": MARKER, "tool": tool}))
         .await?;
@@ -91,6 +92,8 @@ async fn every_write_and_call_is_opened_and_closed_with_what_came_of_it_and_with
         closed["durationMs"].as_f64().is_some_and(|ms| ms > 0.0),
         "{closed}"
     );
+
+    assert_eq!(closed["details"]["runtime"], "isolate", "{closed}");
 
     let (_, closed) = entry(&path, "run_js_ephemeral", None).await?;
     assert_eq!(

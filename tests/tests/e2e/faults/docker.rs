@@ -3,6 +3,7 @@
 mod control_plane_killed;
 mod engine_lost;
 mod executor_killed;
+mod mixed_fleet;
 mod neighbours;
 
 use super::NO_POOL;
