@@ -55,7 +55,10 @@ mod tests {
 
     #[test]
     fn the_constants_lie_behind_the_code() {
-        assert_eq!(find(MAPS, "/opt/dynamic-mcp"), Some(0x55d0_c25b_3000..0x55d0_c27a_e000));
+        assert_eq!(
+            find(MAPS, "/opt/dynamic-mcp"),
+            Some(0x55d0_c25b_3000..0x55d0_c27a_e000)
+        );
     }
 
     #[test]

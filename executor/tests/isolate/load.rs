@@ -59,14 +59,13 @@ async fn many_calls_leave_no_process_no_descriptor_and_no_memory() {
     rig.finish().await;
 }
 
-/// A call that works for about five milliseconds: what any tenant's does.
-const BUSY: &str = "const end = Date.now() + 5; while (Date.now() < end); return 1";
+/// Other work on the machine can spoil a round, but not each of them.
+const ROUNDS: u32 = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn loop_bombs_cost_a_neighbour_no_more_than_twice_what_as_many_working_calls_do() {
+async fn loop_bombs_do_not_raise_a_neighbours_p99_above_twice_its_quiet_value() {
     let rig = Rig::start().await;
     latencies(&rig).await;
-    // Other work on the machine can spoil a round, but not each of them.
     for round in 1..=ROUNDS {
         let quiet = latencies(&rig).await;
         let mut bombs = JoinSet::new();
@@ -79,27 +78,11 @@ async fn loop_bombs_cost_a_neighbour_no_more_than_twice_what_as_many_working_cal
         for bomb in bombs.join_all().await {
             assert_eq!(bomb.outcome, Outcome::TimedOut);
         }
-        let mut neighbours = JoinSet::new();
-        for _ in 0..2 {
-            neighbours.spawn(busy(rig.engine.clone()));
-        }
-        let benign = latencies(&rig).await;
-        neighbours.shutdown().await;
-        println!(
-            "p50 and p99: quiet {quiet:?}, beside two loop bombs {beside:?}, beside two that work {benign:?}"
-        );
-        if beside.1 <= 2 * quiet.1.max(benign.1) {
+        println!("p50 and p99: quiet {quiet:?}, beside two loop bombs {beside:?}");
+        if beside.1 <= 2 * quiet.1 {
             return rig.finish().await;
         }
         assert!(round < ROUNDS, "a neighbour waits for loop bombs");
-    }
-}
-
-const ROUNDS: u32 = 5;
-
-async fn busy(engine: std::sync::Arc<dynamic_mcp_executor::isolate::IsolateEngine>) {
-    loop {
-        run(engine.prepare(job(BUSY, 10_000)).await.unwrap()).await;
     }
 }
 

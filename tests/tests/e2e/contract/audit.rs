@@ -48,8 +48,7 @@ async fn every_write_and_call_is_opened_and_closed_with_what_came_of_it_and_with
     let client = server.client(Era::Modern).await?;
     let code =
         format!("if (args.fail) throw new Error('{MARKER}'); console.log('{MARKER}'); return '{MARKER}';");
-    let tool =
-        json!({"name": "audited", "description": "Is audited.", "code": code, "runtime": "isolate"});
+    let tool = json!({"name": "audited", "description": "Is audited.", "code": code, "runtime": "isolate"});
     client
         .structured("dynamic.tool.create", json!({"adminToken": MARKER, "tool": tool}))
         .await?;
