@@ -11,11 +11,11 @@ const MOST_CHUNKS: usize = 4_096;
 /// Takes what is free between the things that were made so far, and never gives it back. What a child makes then lies
 /// side by side at the heap's end: to write among the zygote's own things it would first have to copy a page for each.
 pub fn use_up_gaps() {
-    let end = place(&Vec::with_capacity(2 * LARGEST));
+    let end = place(&chunk_of(2 * LARGEST));
     let mut bytes = LARGEST;
     while bytes >= SMALLEST {
         for _ in 0..MOST_CHUNKS {
-            let chunk = Vec::with_capacity(bytes);
+            let chunk = chunk_of(bytes);
             if place(&chunk) >= end {
                 break;
             }
@@ -25,6 +25,10 @@ pub fn use_up_gaps() {
     }
 }
 
-fn place(chunk: &Vec<u8>) -> usize {
+fn chunk_of(bytes: usize) -> Vec<u8> {
+    Vec::with_capacity(bytes)
+}
+
+fn place(chunk: &[u8]) -> usize {
     black_box(chunk.as_ptr()).addr()
 }
