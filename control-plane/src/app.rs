@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 use self::executors::Executors;
 use crate::audit::Audit;
+use crate::auth::jwt::{IssuerKeys, Jwt};
+use crate::auth::{Challenger, Gate, JwksUrl};
 use crate::catalog::{AdminGate, Catalog, CatalogConfig};
 use crate::config::{Cli, Settings, Transport, runtime_config};
 use crate::guard::{Guard, MemoryGuard};
@@ -140,8 +142,10 @@ impl App {
             })?;
         let address = listener.local_addr()?;
         let config = HttpMcpConfig::new(settings.session_ttl, settings.max_request_bytes);
-        let service = mcp::http::service(self.mcp.clone(), &config, &self.lifecycle);
+        let gate = Arc::new(self.gate().await?);
+        let service = mcp::http::service(self.mcp.clone(), gate.clone(), &config, &self.lifecycle);
         let state = HttpState {
+            gate,
             readiness: self.readiness.clone(),
             runtimes: self.mcp.runtimes.clone(),
             metrics: self.metrics.clone(),
@@ -167,6 +171,28 @@ impl App {
         )
         .await;
         Ok(())
+    }
+
+    async fn gate(&self) -> anyhow::Result<Gate> {
+        let Some(auth) = &self.settings.auth else {
+            return Ok(Gate::open());
+        };
+        let source = JwksUrl::new(auth.jwks_url.clone(), auth.authority.as_deref())
+            .map_err(|error| anyhow::anyhow!("MCP_AUTH_CA_FILE: {error}"))?;
+        let keys = IssuerKeys::start(
+            Box::new(source),
+            auth.jwks_refresh,
+            self.readiness.clone(),
+            &self.lifecycle,
+        )
+        .await;
+        let challenger = Arc::new(Challenger {
+            resource: auth.resource.clone(),
+            issuer: auth.jwt.rules.issuer.clone(),
+            scopes: auth.jwt.scopes.clone(),
+        });
+        let jwt = Jwt::new(auth.jwt.clone(), keys, challenger, self.mcp.clock.clone());
+        Ok(Gate::Jwt(Box::new(jwt)))
     }
 
     async fn serve_stdio(&self) -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ pub use self::admin::AdminGate;
 pub use self::draft::{ToolDraft, ToolPatch};
 pub use self::error::CatalogError;
 use crate::audit::{Action, Audit, Verdict};
-use crate::principal::Caller;
+use crate::principal::{Caller, Right};
 use crate::registry::cache::{Tool, ToolCache, ToolSet};
 use crate::registry::{Registry, RegistryError, Revision, RuntimeChoice, ToolName, ToolRecord, ToolSpec};
 use crate::runtimes::{Chosen, Names, Runtimes};
@@ -184,7 +184,7 @@ impl Catalog {
         caller: &Caller,
         admin_token: Option<&str>,
     ) -> Result<Arc<ToolSet>, CatalogError> {
-        self.config.admin.check(admin_token)?;
+        self.may_manage(caller, admin_token)?;
         Ok(self.cache.tools(&caller.principal.tenant).await?)
     }
 
@@ -337,7 +337,7 @@ impl Catalog {
                 details,
             },
         );
-        let result = match self.may_write(admin_token) {
+        let result = match self.may_write(caller, admin_token) {
             Ok(()) => write.await,
             Err(refusal) => Err(refusal),
         };
@@ -358,8 +358,18 @@ impl Catalog {
         result
     }
 
-    fn may_write(&self, admin_token: Option<&str>) -> Result<(), CatalogError> {
-        self.config.admin.check(admin_token)?;
+    /// What tools are made of is shown to those who may make them.
+    fn may_manage(&self, caller: &Caller, admin_token: Option<&str>) -> Result<(), CatalogError> {
+        if !caller.rights.has(Right::Write) {
+            return Err(CatalogError::Forbidden(
+                "this operation needs the right to write tools",
+            ));
+        }
+        self.config.admin.check(admin_token)
+    }
+
+    fn may_write(&self, caller: &Caller, admin_token: Option<&str>) -> Result<(), CatalogError> {
+        self.may_manage(caller, admin_token)?;
         if self.config.read_only {
             Err(CatalogError::ReadOnly)
         } else {

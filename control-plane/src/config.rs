@@ -2,6 +2,7 @@
 //! by its name: nothing is accepted and ignored.
 
 mod args;
+mod auth;
 mod cli;
 mod dotenv;
 mod report;
@@ -19,9 +20,10 @@ mod tests;
 use std::borrow::Cow;
 
 pub use self::args::{
-    AuditArgs, FleetArgs, GuardArgs, HttpArgs, LaterArgs, RegistryArgs, ServerArgs, TelemetryArgs,
+    AuditArgs, AuthArgs, FleetArgs, GuardArgs, HttpArgs, LaterArgs, RegistryArgs, ServerArgs, TelemetryArgs,
 };
-pub use self::args::{BackendKind, Transport};
+pub use self::args::{AuthMode, BackendKind, Transport};
+pub use self::auth::AuthSettings;
 pub use self::cli::{Cli, Config};
 pub use self::dotenv::load_dotenv;
 #[cfg(feature = "embedded-executor")]

@@ -3,9 +3,11 @@
 
 mod cors;
 mod errors;
+mod expiry;
 mod front;
 mod headers;
 mod health;
+mod metadata;
 mod metrics;
 mod origin;
 mod server;
@@ -21,10 +23,12 @@ use dynamic_mcp_shared::readiness::Readiness;
 use http::{Request, Response};
 use tower::{Layer as _, Service};
 
+pub use self::errors::denied as refuse;
 pub use self::headers::RequestId;
 pub use self::metrics::{Metrics, MetricsError};
 pub use self::origin::OriginPolicy;
 pub use self::server::{ServerConfig, serve};
+use crate::auth::{Gate, WELL_KNOWN};
 use crate::runtimes::Runtimes;
 
 #[derive(Clone)]
@@ -32,6 +36,7 @@ pub struct HttpState {
     pub readiness: Readiness,
     pub runtimes: Arc<Runtimes>,
     pub metrics: Metrics,
+    pub gate: Arc<Gate>,
     /// `MCP_PATH`.
     pub path: String,
     /// Who may call, as far as a browser can be told apart.
@@ -41,7 +46,7 @@ pub struct HttpState {
 }
 
 /// Serves `mcp` at its path, behind the checks, and the probes and metrics beside it. A request that reaches `mcp`
-/// carries an `x-request-id` header, and [`RequestId`] and `Arc<Principal>` among its extensions.
+/// carries an `x-request-id` header, and [`RequestId`] and [`crate::principal::Access`] among its extensions.
 pub fn router<S>(mcp: S, state: HttpState) -> Router
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
@@ -49,7 +54,16 @@ where
 {
     let path = state.path.clone();
     let mcp = from_fn_with_state(state.clone(), front::check).layer(mcp);
-    Router::new()
+    let metadata = || get(metadata::protected_resource);
+    let mut router = Router::new();
+    if state.gate.challenger().is_some() {
+        // RFC 9728 puts it before the path; some clients look for it at the root.
+        router = router.route(WELL_KNOWN, metadata());
+        if path != "/" {
+            router = router.route(&format!("{WELL_KNOWN}{path}"), metadata());
+        }
+    }
+    router
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::scrape))

@@ -16,6 +16,7 @@ mod prompts;
 mod request;
 mod resources;
 mod result;
+mod rights;
 mod server;
 mod session;
 pub mod stdio;

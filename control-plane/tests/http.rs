@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use dynamic_mcp_control_plane::auth::Gate;
 use dynamic_mcp_control_plane::http::{
     HttpState, Metrics, OriginPolicy, RequestId, ServerConfig, router, serve,
 };
-use dynamic_mcp_control_plane::principal::Principal;
+use dynamic_mcp_control_plane::principal::Access;
 use dynamic_mcp_control_plane::runtimes::Runtimes;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::readiness::Readiness;
@@ -53,7 +54,7 @@ async fn echo(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let said = json!({
         "requestId": extensions.get::<RequestId>().unwrap().0,
         "header": request.headers()["x-request-id"].to_str().unwrap(),
-        "tenant": extensions.get::<Arc<Principal>>().unwrap().tenant.as_str(),
+        "tenant": extensions.get::<Access>().unwrap().principal.tenant.as_str(),
     });
     Ok(Response::new(Body::from(said.to_string())))
 }
@@ -70,6 +71,7 @@ async fn start_with(config: ServerConfig) -> TestServer {
     let state = HttpState {
         runtimes: Arc::new(Runtimes::new(Arc::default(), None)),
         readiness: readiness.clone(),
+        gate: Arc::new(Gate::open()),
         metrics: METRICS.clone(),
         path: "/mcp".to_owned(),
         origins: Arc::new(OriginPolicy::new(

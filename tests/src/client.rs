@@ -34,6 +34,7 @@ pub struct McpClient {
     /// Instead of HTTP.
     stdio: Option<Mutex<StdioServer>>,
     era: Era,
+    token: Option<String>,
     session: Option<String>,
     next_id: AtomicU64,
 }
@@ -42,7 +43,16 @@ impl McpClient {
     /// # Errors
     /// When the handshake fails.
     pub async fn connect(base_url: &str, era: Era) -> Result<Self> {
+        Self::connect_as(base_url, era, None).await
+    }
+
+    /// With an access token.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub async fn connect_as(base_url: &str, era: Era, token: Option<&str>) -> Result<Self> {
         let mut client = Self {
+            token: token.map(str::to_owned),
             http: reqwest::Client::new(),
             url: format!("{base_url}/mcp"),
             stdio: None,
@@ -83,6 +93,7 @@ impl McpClient {
             url: String::new(),
             stdio,
             era,
+            token: None,
             session: None,
             next_id,
         })
@@ -100,6 +111,18 @@ impl McpClient {
 
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()
+    }
+
+    /// From here on another one's token, or another token.
+    pub fn bear(&mut self, token: &str) {
+        self.token = Some(token.to_owned());
+    }
+
+    fn bearing(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// A request as this era writes it, with a fresh id.
@@ -129,8 +152,7 @@ impl McpClient {
     /// The same before it is sent, for a test that adds to it.
     pub fn prepare(&self, message: &Value) -> reqwest::RequestBuilder {
         let mut request = self
-            .http
-            .post(&self.url)
+            .bearing(self.http.post(&self.url))
             .header("accept", "application/json, text/event-stream")
             .header("mcp-protocol-version", self.era.version())
             .json(message);
@@ -282,8 +304,7 @@ impl McpClient {
     /// When the connection fails.
     pub async fn end_session(&self) -> Result<reqwest::Response> {
         let mut request = self
-            .http
-            .delete(&self.url)
+            .bearing(self.http.delete(&self.url))
             .header("mcp-protocol-version", self.era.version());
         if let Some(session) = &self.session {
             request = request.header("mcp-session-id", session);
@@ -296,7 +317,9 @@ impl McpClient {
     /// # Errors
     /// When it is refused.
     pub async fn notifications(&self) -> Result<EventStream> {
-        let mut request = self.http.get(&self.url).header("accept", "text/event-stream");
+        let mut request = self
+            .bearing(self.http.get(&self.url))
+            .header("accept", "text/event-stream");
         if let Some(session) = &self.session {
             request = request.header("mcp-session-id", session);
         }

@@ -7,6 +7,7 @@ pub mod docker;
 pub mod events;
 pub mod eventually;
 pub mod foreign;
+pub mod issuer;
 pub mod measured;
 pub mod on;
 pub mod process;

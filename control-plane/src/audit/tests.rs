@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::principal::Principal;
+use crate::principal::{Principal, Rights};
 
 struct Setup {
     directory: tempfile::TempDir,
@@ -50,6 +50,7 @@ impl Setup {
 fn caller() -> Caller {
     Caller {
         principal: Arc::new(Principal::anonymous()),
+        rights: Rights::all(),
         request_id: "req-1".to_owned(),
         cancel: CancellationToken::new(),
     }

@@ -1,5 +1,6 @@
 //! The command line and the environment, as typed in: one struct for each group of settings.
 
+mod auth;
 mod http;
 mod registry;
 
@@ -10,6 +11,7 @@ use clap::{Args, ValueEnum};
 use dynamic_mcp_shared::telemetry::LogFormat;
 use secrecy::SecretString;
 
+pub use self::auth::{AuthArgs, AuthMode};
 pub use self::http::HttpArgs;
 pub use self::registry::{BackendKind, RegistryArgs};
 use super::secret::parse_secret;
@@ -203,26 +205,6 @@ pub struct TelemetryArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Not available yet (start-up fails when one is set)")]
 pub struct LaterArgs {
-    /// How callers prove who they are: only none
-    #[arg(long, env = "MCP_AUTH_MODE", value_name = "MODE", default_value = "none")]
-    pub auth_mode: String,
-
-    /// Keys of the tokens' issuer
-    #[arg(long, env = "MCP_AUTH_JWKS_URL", value_name = "URL")]
-    pub auth_jwks_url: Option<String>,
-
-    /// Issuer of the tokens
-    #[arg(long, env = "MCP_AUTH_ISSUER", value_name = "ISSUER")]
-    pub auth_issuer: Option<String>,
-
-    /// Audience of the tokens
-    #[arg(long, env = "MCP_AUTH_AUDIENCE", value_name = "AUDIENCE")]
-    pub auth_audience: Option<String>,
-
-    /// Scopes that every token must have
-    #[arg(long, env = "MCP_AUTH_REQUIRED_SCOPES", value_name = "SCOPES")]
-    pub auth_required_scopes: Option<String>,
-
     /// Redis that several replicas share
     #[arg(
         long,

@@ -10,9 +10,10 @@ use dynamic_mcp_executor::cli::EngineArgs;
 use dynamic_mcp_shared::policy::SandboxPolicy;
 
 use super::args::{
-    AuditArgs, FleetArgs, GuardArgs, HttpArgs, LaterArgs, RegistryArgs, ServerArgs, TelemetryArgs,
+    AuditArgs, AuthArgs, FleetArgs, GuardArgs, HttpArgs, LaterArgs, RegistryArgs, ServerArgs, TelemetryArgs,
 };
 use super::sources::Sources;
+use crate::auth::dev::DevCommand;
 
 /// An MCP server whose tools are JavaScript made at run time, run in hardened sandboxes.
 ///
@@ -23,6 +24,10 @@ use super::sources::Sources;
 pub struct Cli {
     #[command(flatten)]
     pub config: Config,
+
+    /// Instead of the server.
+    #[command(subcommand)]
+    pub command: Option<DevCommand>,
 
     /// For the executor in this process, when no other one joins.
     #[cfg(feature = "embedded-executor")]
@@ -36,6 +41,8 @@ pub struct Config {
     pub server: ServerArgs,
     #[command(flatten)]
     pub http: HttpArgs,
+    #[command(flatten)]
+    pub auth: AuthArgs,
     #[command(flatten)]
     pub registry: RegistryArgs,
     #[command(flatten)]

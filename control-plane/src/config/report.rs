@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::settings::{Backend, Settings};
 use super::{BackendKind, Transport};
+use crate::auth::ResourceUrl;
+use crate::auth::jwt::{ClaimPath, JwtConfig};
 use crate::mcp::Profile;
 use dynamic_mcp_shared::telemetry::LogFormat;
 
@@ -30,7 +32,7 @@ pub fn runtime_config(settings: &Settings) -> Value {
             "queueWaitMs": millis(settings.guard.queue_wait),
             "queueMax": settings.guard.max_waiting,
         },
-        "auth": { "mode": "none", "adminToken": presence(settings.registry.admin_token.is_some()) },
+        "auth": auth(settings),
         "audit": {
             "enabled": settings.audit.enabled,
             "file": settings.audit.file,
@@ -90,6 +92,34 @@ fn http(settings: &Settings) -> Value {
         "allowedHosts": http.allowed_hosts,
         "allowedOrigins": http.allowed_origins,
         "maxConnections": http.max_connections,
+    })
+}
+
+fn auth(settings: &Settings) -> Value {
+    let Some(auth) = &settings.auth else {
+        return json!({ "mode": "none", "adminToken": presence(settings.registry.admin_token.is_some()) });
+    };
+    let JwtConfig { rules, scopes } = &auth.jwt;
+    json!({
+        "mode": "jwt",
+        "jwksUrl": without_user(auth.jwks_url.as_str()),
+        "jwksRefreshSeconds": auth.jwks_refresh.as_secs(),
+        "caFile": presence(auth.authority.is_some()),
+        "issuer": rules.issuer,
+        "audience": rules.audience,
+        "tenantClaim": rules.tenant.as_ref().map(ClaimPath::as_str),
+        "leewaySeconds": rules.leeway.as_secs(),
+        "scopes": {
+            "required": scopes.always,
+            "call": scopes.call,
+            "write": scopes.write,
+            "sandbox": scopes.sandbox,
+            "admin": scopes.admin,
+        },
+        "resource": match &auth.resource {
+            ResourceUrl::Fixed(url) => Some(url),
+            ResourceUrl::ByHost(_) => None,
+        },
     })
 }
 

@@ -9,7 +9,7 @@ use dynamic_mcp_shared::policy::SandboxPolicy;
 use dynamic_mcp_shared::telemetry::TelemetryConfig;
 use secrecy::SecretString;
 
-use super::Transport;
+use super::{AuthSettings, Transport};
 use crate::audit::AuditConfig;
 use crate::guard::MemoryGuardConfig;
 use crate::mcp::Profile;
@@ -22,6 +22,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     pub shutdown_grace: Duration,
     pub http: HttpSettings,
+    /// `None`: whoever can reach the server may use it.
+    pub auth: Option<AuthSettings>,
     pub registry: RegistrySettings,
     pub policy: SandboxPolicy,
     pub guard: MemoryGuardConfig,

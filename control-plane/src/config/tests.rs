@@ -6,6 +6,7 @@ use clap::CommandFactory as _;
 use secrecy::ExposeSecret as _;
 
 use super::*;
+use crate::auth::ResourceUrl;
 
 const FLEET: [&str; 2] = ["--fleet-bind=127.0.0.1:8789", "--join-token=0123456789abcdef"];
 
@@ -123,8 +124,6 @@ fn the_defaults_are_those_of_the_contract() {
 #[test]
 fn what_is_not_built_yet_is_refused_by_its_name() {
     for (argument, variable) in [
-        ("--auth-mode=jwt", "MCP_AUTH_MODE"),
-        ("--auth-issuer=x", "MCP_AUTH_ISSUER"),
         ("--redis-url=redis://:hunter2@x", "MCP_REDIS_URL"),
         ("--sandbox-max-sessions=20", "MCP_SANDBOX_MAX_SESSIONS"),
         (
@@ -271,6 +270,81 @@ fn no_secret_shows_in_debug_or_in_the_runtime_configuration() {
         (&report["auth"]["adminToken"], &report["dynamic"]["pgUrl"]),
         (&"set".into(), &"set".into())
     );
+}
+
+const JWT: [&str; 5] = [
+    "--transport=http",
+    "--auth-mode=jwt",
+    "--auth-issuer=https://issuer.example",
+    "--auth-jwks-url=https://issuer.example/jwks",
+    "--auth-audience=dynamic-mcp",
+];
+
+#[test]
+fn tokens_are_taken_of_an_issuer_for_an_audience_and_checked_with_its_keys() {
+    let auth = settings(&JWT).unwrap().auth.unwrap();
+    assert_eq!(auth.jwt.rules.issuer, "https://issuer.example");
+    assert_eq!(auth.resource, ResourceUrl::ByHost("/mcp".to_owned()));
+    assert!(settings(&[]).unwrap().auth.is_none());
+    for (left_out, variable) in [
+        (2, "MCP_AUTH_ISSUER"),
+        (3, "MCP_AUTH_JWKS_URL"),
+        (4, "MCP_AUTH_AUDIENCE"),
+    ] {
+        let mut arguments = JWT.to_vec();
+        arguments.remove(left_out);
+        let message = refused(&arguments);
+        assert!(
+            message.starts_with(variable) && message.contains("is needed"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn an_audience_that_is_an_address_is_what_clients_ask_tokens_for() {
+    let resource = |arguments: &[&str]| {
+        settings(&[&JWT[..4], arguments].concat())
+            .unwrap()
+            .auth
+            .unwrap()
+            .resource
+    };
+    let fixed = |url: &str| ResourceUrl::Fixed(url.to_owned());
+    assert_eq!(
+        resource(&["--auth-audience=https://mcp.example/mcp"]),
+        fixed("https://mcp.example/mcp")
+    );
+    assert_eq!(
+        resource(&["--auth-audience=x", "--auth-resource=https://mcp.example/mcp"]),
+        fixed("https://mcp.example/mcp")
+    );
+}
+
+#[test]
+fn what_does_nothing_for_a_way_to_come_in_is_refused() {
+    for (arguments, message) in [
+        (
+            &["--auth-issuer=x"][..],
+            "MCP_AUTH_ISSUER (--auth-issuer): has no effect with MCP_AUTH_MODE=none",
+        ),
+        (
+            &["--transport=http", "--auth-scope-call=x"],
+            "MCP_AUTH_SCOPE_CALL (--auth-scope-call): has no effect with MCP_AUTH_MODE=none",
+        ),
+        (
+            &["--auth-mode=jwt"],
+            "MCP_AUTH_MODE (--auth-mode): jwt is for MCP_TRANSPORT=http",
+        ),
+        (
+            &[&JWT[..], &["--admin-token=0123456789"]].concat(),
+            "MCP_ADMIN_TOKEN (--admin-token): has no effect with MCP_AUTH_MODE=jwt: the scopes",
+        ),
+    ] {
+        let got = refused(arguments);
+        assert!(got.starts_with(message), "{got}");
+    }
+    assert!(misread(&["--auth-jwks-url=http://issuer.example/"]).contains("http:// on this machine"));
 }
 
 #[test]

@@ -9,11 +9,12 @@ use dynamic_mcp_shared::join_token::JoinToken;
 use dynamic_mcp_shared::telemetry::TelemetryConfig;
 use secrecy::ExposeSecret as _;
 
+use super::auth::JWT_ONLY;
 use super::cli::{self, Config};
 use super::secret::read_secret;
 use super::settings::{Backend, FleetSettings, HttpSettings, RegistrySettings, Settings};
 use super::sources::Given;
-use super::{BackendKind, ConfigError, Transport, fault};
+use super::{AuthMode, AuthSettings, BackendKind, ConfigError, Transport, fault};
 use crate::audit::AuditConfig;
 use crate::guard::{GuardLimits, MemoryGuardConfig};
 
@@ -32,6 +33,11 @@ const POSTGRES_ONLY: [&str; 3] = [
     "MCP_DYNAMIC_PG_INIT_MAX_ATTEMPTS",
     "MCP_DYNAMIC_PG_INIT_BACKOFF_MS",
 ];
+const ADMIN_TOKEN: [&str; 3] = [
+    "MCP_ADMIN_TOKEN",
+    "MCP_ADMIN_TOKEN_FILE",
+    "MCP_REQUIRE_ADMIN_TOKEN",
+];
 const FLEET_ONLY: [&str; 2] = ["MCP_JOIN_TOKEN", "MCP_JOIN_TOKEN_FILE"];
 const AUDIT_ONLY: [&str; 4] = [
     "MCP_AUDIT_FILE",
@@ -47,9 +53,13 @@ impl Config {
         self.refuse_what_comes_later()?;
         let mut warnings = self.unused()?;
         let state_dir = self.state_dir()?;
-        let registry = self.registry(&state_dir)?;
+        let auth = self.auth()?;
+        let mut registry = self.registry(&state_dir)?;
         if self.server.transport == Transport::Http {
-            warnings.extend(self.exposure(registry.admin_token.is_some()));
+            warnings.extend(self.exposure(auth.is_some(), registry.admin_token.is_some()));
+        }
+        if auth.is_some() {
+            registry.admin_token = None;
         }
         let fleet = self.fleet()?;
         if let Some(fleet) = &fleet
@@ -66,6 +76,7 @@ impl Config {
             profile: self.server.profile,
             shutdown_grace: Duration::from_secs(self.server.shutdown_grace_seconds.into()),
             http: self.http(),
+            auth,
             registry,
             policy: self.policy.clone(),
             guard: self.guard(),
@@ -79,18 +90,7 @@ impl Config {
 
     fn refuse_what_comes_later(&self) -> Result<(), ConfigError> {
         let later = &self.later;
-        if later.auth_mode != "none" {
-            let problem = match later.auth_mode.as_str() {
-                "jwt" => "jwt is not available in this version; only none is".to_owned(),
-                other => format!("allowed is none; got {other:?}"),
-            };
-            return Err(fault("MCP_AUTH_MODE", problem));
-        }
         let settings = [
-            ("MCP_AUTH_JWKS_URL", later.auth_jwks_url.is_some()),
-            ("MCP_AUTH_ISSUER", later.auth_issuer.is_some()),
-            ("MCP_AUTH_AUDIENCE", later.auth_audience.is_some()),
-            ("MCP_AUTH_REQUIRED_SCOPES", later.auth_required_scopes.is_some()),
             ("MCP_REDIS_URL", later.redis_url.is_some()),
             ("MCP_GUARD_ON_LOSS", later.guard_on_loss.is_some()),
             (
@@ -109,17 +109,24 @@ impl Config {
     /// that other processes share, so it is a warning.
     fn unused(&self) -> Result<Vec<String>, ConfigError> {
         let with_fleet = self.fleet.fleet_bind.is_some();
+        let jwt = self.auth.auth_mode == AuthMode::Jwt;
         let engine = if with_fleet {
             cli::engine_variables()
         } else {
             Vec::new()
         };
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        let without_effect: [(bool, Vec<String>, &str); 5] = [
+        let without_effect: [(bool, Vec<String>, &str); 7] = [
             (
                 self.server.transport == Transport::Stdio,
                 names(&HTTP_ONLY),
                 "with MCP_TRANSPORT=stdio",
+            ),
+            (!jwt, names(&JWT_ONLY), "with MCP_AUTH_MODE=none"),
+            (
+                jwt,
+                names(&ADMIN_TOKEN),
+                "with MCP_AUTH_MODE=jwt: the scopes of a token say what its bearer may",
             ),
             (
                 self.registry.dynamic_backend == BackendKind::File,
@@ -151,7 +158,9 @@ impl Config {
         Ok(warnings)
     }
 
-    fn state_dir(&self) -> Result<PathBuf, ConfigError> {
+    /// # Errors
+    /// When nothing says where it is.
+    pub fn state_dir(&self) -> Result<PathBuf, ConfigError> {
         let directory = |name: &str| {
             env::var_os(name)
                 .map(PathBuf::from)
@@ -170,6 +179,14 @@ impl Config {
             })
     }
 
+    fn auth(&self) -> Result<Option<AuthSettings>, ConfigError> {
+        if self.auth.auth_mode == AuthMode::Jwt && self.server.transport == Transport::Stdio {
+            let problem = "jwt is for MCP_TRANSPORT=http: over stdio whoever started the process is its user";
+            return Err(fault("MCP_AUTH_MODE", problem));
+        }
+        self.auth.settings(&self.http.path)
+    }
+
     fn http(&self) -> HttpSettings {
         let http = &self.http;
         HttpSettings {
@@ -185,7 +202,7 @@ impl Config {
     }
 
     /// What a server that other machines can reach lets them do.
-    fn exposure(&self, has_admin_token: bool) -> Vec<String> {
+    fn exposure(&self, has_auth: bool, has_admin_token: bool) -> Vec<String> {
         let http = &self.http;
         let address = http.host.parse::<IpAddr>().ok();
         if http.host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
@@ -196,10 +213,14 @@ impl Config {
         } else {
             "make tools, call them and run code"
         };
-        let mut warnings = vec![format!(
-            "MCP_HOST {} is reachable from other machines, and without authentication everybody there can {what}",
-            http.host
-        )];
+        let mut warnings = Vec::new();
+        if !has_auth {
+            warnings.push(format!(
+                "MCP_HOST {} is reachable from other machines, and without authentication (MCP_AUTH_MODE) everybody \
+                 there can {what}",
+                http.host
+            ));
+        }
         if address.is_some_and(|address| address.is_unspecified()) && http.http_allowed_hosts.is_empty() {
             warnings.push(
                 "only requests to a loopback name are answered until MCP_HTTP_ALLOWED_HOSTS names those under which \
@@ -217,7 +238,7 @@ impl Config {
             args.admin_token_file.as_deref(),
             "MCP_ADMIN_TOKEN_FILE",
         )?;
-        if args.require_admin_token && admin_token.is_none() {
+        if args.require_admin_token && admin_token.is_none() && self.auth.auth_mode == AuthMode::None {
             let problem = "needs MCP_ADMIN_TOKEN or MCP_ADMIN_TOKEN_FILE, and neither is set";
             return Err(fault("MCP_REQUIRE_ADMIN_TOKEN", problem));
         }

@@ -11,7 +11,8 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
-const EXPOSED: HeaderValue = HeaderValue::from_static("Mcp-Session-Id, MCP-Protocol-Version, X-Request-Id");
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("Mcp-Session-Id, MCP-Protocol-Version, X-Request-Id, WWW-Authenticate");
 const MAX_AGE_SECONDS: HeaderValue = HeaderValue::from_static("600");
 
 /// The answer to a browser that asks first, whatever headers it wants to send: the page is trusted with all of them.

@@ -2,11 +2,16 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::{Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::json;
+
+use crate::auth::{Denied, Gate};
 
 /// JSON-RPC leaves this range to servers.
 const SERVER_ERROR: i32 = -32_000;
+/// From the contract: without a token, and with one that does not do.
+const UNAUTHENTICATED: i32 = -32_001;
+const NOT_ALLOWED: i32 = -32_002;
 
 pub(super) async fn not_found(uri: Uri) -> Response {
     plain(
@@ -33,6 +38,26 @@ pub(super) fn json_rpc(status: StatusCode, reason: &'static str, message: &str) 
         "error": { "code": SERVER_ERROR, "message": message, "data": { "reason": reason } },
     });
     (status, Json(body)).into_response()
+}
+
+/// To one who may not come in, or not go on: by the rules of OAuth for whoever reads headers, and in JSON-RPC for whoever
+/// reads bodies.
+pub fn denied(gate: &Gate, denied: &Denied, request: &HeaderMap) -> Response {
+    let code = match denied {
+        Denied::Missing => UNAUTHENTICATED,
+        Denied::NoKeys => SERVER_ERROR,
+        _ => NOT_ALLOWED,
+    };
+    let body = json!({
+        "jsonrpc": "2.0",
+        "id": null,
+        "error": { "code": code, "message": denied.to_string(), "data": { "reason": denied.reason() } },
+    });
+    let mut response = (denied.status(), Json(body)).into_response();
+    if let Some(challenger) = gate.challenger() {
+        response.headers_mut().extend(challenger.headers(denied, request));
+    }
+    response
 }
 
 fn plain(status: StatusCode, code: &'static str, message: &str) -> Response {

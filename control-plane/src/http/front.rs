@@ -1,18 +1,12 @@
 //! What a request must pass before MCP sees it.
 
-use std::sync::{Arc, LazyLock};
-
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{HttpState, cors, errors};
+use super::{HttpState, cors, errors, expiry};
 use crate::metric_names;
-use crate::principal::Principal;
-
-/// Everybody, without authentication.
-static ANONYMOUS: LazyLock<Arc<Principal>> = LazyLock::new(|| Arc::new(Principal::anonymous()));
 
 pub(super) async fn check(State(state): State<HttpState>, request: Request, next: Next) -> Response {
     let page = match state.origins.check(request.uri(), request.headers()) {
@@ -38,7 +32,7 @@ pub(super) async fn check(State(state): State<HttpState>, request: Request, next
     response
 }
 
-async fn within_bounds(state: &HttpState, mut request: Request, next: Next) -> Response {
+async fn within_bounds(state: &HttpState, request: Request, next: Next) -> Response {
     if announced_bytes(request.headers()).is_some_and(|bytes| bytes > state.max_request_bytes as u64) {
         let message = format!(
             "Payload too large: a request may have {} bytes here (MCP_HTTP_MAX_REQUEST_BYTES)",
@@ -51,8 +45,19 @@ async fn within_bounds(state: &HttpState, mut request: Request, next: Next) -> R
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;
     }
-    request.extensions_mut().insert(Arc::clone(&ANONYMOUS));
-    next.run(request).await
+    let (mut parts, body) = request.into_parts();
+    let access = match state.gate.admit(&parts).await {
+        Ok(access) => access,
+        Err(denied) => return errors::denied(&state.gate, &denied, &parts.headers),
+    };
+    let until = access.until;
+    let headers = until.map(|_| parts.headers.clone()).unwrap_or_default();
+    parts.extensions.insert(access);
+    let answer = next.run(Request::from_parts(parts, body));
+    match expiry::within(until, answer).await {
+        Ok(response) => response,
+        Err(expired) => errors::denied(&state.gate, &expired, &headers),
+    }
 }
 
 fn announced_bytes(headers: &HeaderMap) -> Option<u64> {

@@ -70,7 +70,7 @@ impl OriginPolicy {
     }
 
     /// The request's host. A request may name it in its target as well as in its header; it must be allowed in both.
-    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<Authority, Denied> {
+    pub(super) fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<Authority, Denied> {
         let mut named = None;
         let in_target = uri.authority().map(|authority| authority.as_str().as_bytes());
         let in_headers = headers.get_all(header::HOST).iter().map(|value| value.as_bytes());

@@ -17,7 +17,7 @@ use super::arguments::BadArgument;
 use super::feedback::Feedback;
 use super::{McpDeps, Profile, result};
 use crate::metric_names;
-use crate::principal::Caller;
+use crate::principal::{Caller, Right};
 
 /// Their names, sorted, whatever the profile shows.
 pub const NAMES: [&str; 13] = [
@@ -107,6 +107,19 @@ impl Builtin {
     fn hidden_in_mvp(mut self) -> Self {
         self.in_mvp = false;
         self
+    }
+
+    pub(super) fn needs(&self) -> Right {
+        match self.call {
+            Call::Catalog(_) => Right::Write,
+            Call::RuntimeConfig => Right::Admin,
+            Call::Health
+            | Call::GuardMetrics
+            | Call::ByName
+            | Call::RunEphemeral
+            | Call::Echo
+            | Call::TimeNow => Right::Call,
+        }
     }
 
     pub(super) async fn call(&self, invocation: Invocation<'_>) -> CallToolResult {

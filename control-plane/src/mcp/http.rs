@@ -2,6 +2,7 @@
 
 mod errors;
 pub(super) mod in_front;
+mod rights;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use self::in_front::InFront;
 pub(super) use self::in_front::called_tool;
 use super::session::Sessions;
 use super::{DynamicMcp, McpDeps, request};
+use crate::auth::Gate;
+use crate::http::refuse;
 
 /// How long a client may take to send a request's body.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
@@ -50,7 +53,7 @@ impl HttpMcpConfig {
 }
 
 /// The endpoint, to be mounted where `MCP_PATH` says. Host, Origin and authentication are checked in front of it; who the
-/// caller is comes as `Arc<Principal>` among the request's extensions.
+/// caller is comes as [`crate::principal::Access`] among the request's extensions.
 #[derive(Clone)]
 pub struct McpService(Arc<Inner>);
 
@@ -58,12 +61,18 @@ struct Inner {
     rmcp: StreamableHttpService<DynamicMcp, Sessions>,
     sessions: Arc<Sessions>,
     deps: Arc<McpDeps>,
+    gate: Arc<Gate>,
     max_body_bytes: usize,
 }
 
 /// Streams without a running call end when the lifecycle's soft token is cancelled; the others with their call, which the
 /// hard one cancels.
-pub fn service(deps: Arc<McpDeps>, config: &HttpMcpConfig, lifecycle: &Lifecycle) -> McpService {
+pub fn service(
+    deps: Arc<McpDeps>,
+    gate: Arc<Gate>,
+    config: &HttpMcpConfig,
+    lifecycle: &Lifecycle,
+) -> McpService {
     let sessions = Sessions::start(config.max_sessions, config.session_ttl, lifecycle);
     let rmcp_config = StreamableHttpServerConfig::default()
         .with_json_response(true)
@@ -80,6 +89,7 @@ pub fn service(deps: Arc<McpDeps>, config: &HttpMcpConfig, lifecycle: &Lifecycle
         rmcp: StreamableHttpService::new(factory, sessions.clone(), rmcp_config),
         sessions,
         deps,
+        gate,
         max_body_bytes: config.max_body_bytes,
     }))
 }
@@ -101,7 +111,8 @@ impl Service<Request<Body>> for McpService {
 
 impl Inner {
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
-        let principal = request::principal_of(request.extensions());
+        let access = request::access_of(request.extensions()).clone();
+        let principal = access.principal.clone();
         let (parts, body) = request.into_parts();
         // To one who did not begin it, a session does not exist.
         if session_id(&parts.headers).is_some_and(|id| self.sessions.is_foreign(id, &principal)) {
@@ -111,6 +122,12 @@ impl Inner {
             Ok(body) => body,
             Err(status) => return errors::refused_body(status, self.max_body_bytes),
         };
+        // Here, where it can be told with a status and a challenge; what does the work asks again.
+        if let Some(right) = rights::needed(self.deps.profile, &body)
+            && let Err(denied) = self.gate.require(&access, right)
+        {
+            return refuse(&self.gate, &denied, &parts.headers);
+        }
         let tools = match header(&parts.headers, "mcp-method") {
             Some("tools/call") => self.deps.cache.tools(&principal.tenant).await.ok(),
             _ => None,

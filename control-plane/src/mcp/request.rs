@@ -5,34 +5,58 @@ use std::sync::{Arc, LazyLock};
 use dynamic_mcp_shared::ids::random_uuid;
 use dynamic_mcp_shared::propagation::adopt_from_fields;
 use http::request::Parts;
-use rmcp::RoleServer;
-use rmcp::model::ProtocolVersion;
+use rmcp::model::{ErrorCode, ProtocolVersion};
 use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer};
+use tokio::time::Instant;
 use tracing::Span;
 
+use crate::auth::Denied;
 use crate::http::RequestId;
-use crate::principal::{Caller, Principal};
+use crate::principal::{Access, Caller, Principal, Right};
+
+const NOT_ALLOWED: i32 = -32_002;
 
 /// Over stdio, and over HTTP without auth.
-static ANONYMOUS: LazyLock<Arc<Principal>> = LazyLock::new(|| Arc::new(Principal::anonymous()));
+static ANONYMOUS: LazyLock<Access> = LazyLock::new(Access::anonymous);
 
 pub(super) fn caller(cx: &RequestContext<RoleServer>) -> Caller {
+    let access = access(cx);
     Caller {
-        principal: principal(cx),
+        principal: access.principal.clone(),
+        rights: access.rights,
         request_id: request_id(cx),
-        cancel: cx.ct.clone(),
+        cancel: cx.ct.child_token(),
     }
 }
 
 pub(super) fn principal(cx: &RequestContext<RoleServer>) -> Arc<Principal> {
-    cx.extensions
-        .get::<Parts>()
-        .map_or_else(|| ANONYMOUS.clone(), |parts| principal_of(&parts.extensions))
+    access(cx).principal.clone()
+}
+
+/// When the caller may not go on any more.
+pub(super) fn until(cx: &RequestContext<RoleServer>) -> Option<Instant> {
+    access(cx).until
+}
+
+/// # Errors
+/// When the caller may not. Over HTTP the layer in front has said so already, but for what it could not read.
+pub(super) fn require(cx: &RequestContext<RoleServer>, right: Right) -> Result<(), ErrorData> {
+    if access(cx).rights.has(right) {
+        Ok(())
+    } else {
+        Err(ErrorData::new(ErrorCode(NOT_ALLOWED), Denied::NO_RIGHT, None))
+    }
+}
+
+fn access(cx: &RequestContext<RoleServer>) -> &Access {
+    let parts = cx.extensions.get::<Parts>();
+    parts.map_or(&ANONYMOUS, |parts| access_of(&parts.extensions))
 }
 
 /// As the layer in front found it.
-pub(super) fn principal_of(extensions: &http::Extensions) -> Arc<Principal> {
-    extensions.get::<Arc<Principal>>().unwrap_or(&ANONYMOUS).clone()
+pub(super) fn access_of(extensions: &http::Extensions) -> &Access {
+    extensions.get::<Access>().unwrap_or(&ANONYMOUS)
 }
 
 /// A span for one request, the child of the client's when it sent a trace context.

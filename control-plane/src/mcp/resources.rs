@@ -8,7 +8,7 @@ use super::{McpDeps, SERVICE, VERSION, builtin};
 use crate::principal::Caller;
 
 const META: &str = "dynamic://service/meta";
-const RUNTIME_CONFIG: &str = "dynamic://service/runtime-config";
+pub(super) const RUNTIME_CONFIG: &str = "dynamic://service/runtime-config";
 const GUARD: &str = "dynamic://metrics/guard";
 
 /// How long a list that only a new release changes may be kept.

@@ -15,6 +15,8 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::json;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -25,8 +27,9 @@ use super::listen::{self, Waiting};
 use super::logging::{self, SessionLevel};
 use super::{
     McpDeps, Profile, SERVICE, VERSION, completion, dynamic, http, listing, pages, prompts, request,
-    resources, result,
+    resources, result, rights,
 };
+use crate::principal::{Caller, Right};
 
 const INSTRUCTIONS: &str = "Make tools at run time: dynamic.tool.create takes JavaScript and a description, and from then on \
 the tool is in tools/list and runs in a sandbox when it is called. dynamic.tool.call runs one by name when your list is not \
@@ -78,14 +81,15 @@ impl DynamicMcp {
     async fn call(
         &self,
         params: CallToolRequestParams,
+        caller: &Caller,
         cx: &RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
-        let caller = request::caller(cx);
+        request::require(cx, rights::of_tool(self.deps.profile, &params.name))?;
         let feedback = Feedback::new(cx, &self.connection.level);
         let arguments = params.arguments;
         let invocation = Invocation {
             deps: &self.deps,
-            caller: &caller,
+            caller,
             arguments,
             feedback,
         };
@@ -107,6 +111,22 @@ impl DynamicMcp {
         match self.deps.profile {
             Profile::Enterprise => Ok(()),
             Profile::Mvp => Err(unknown_method(method)),
+        }
+    }
+}
+
+/// Lets a call end by itself, but cancels it when its caller may not go on any more: a session of the older era would wait
+/// for it though its stream has ended.
+async fn within<T>(until: Option<Instant>, cancel: &CancellationToken, call: impl Future<Output = T>) -> T {
+    let Some(until) = until else {
+        return call.await;
+    };
+    let mut call = std::pin::pin!(call);
+    match timeout_at(until, call.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            cancel.cancel();
+            call.await
         }
     }
 }
@@ -177,6 +197,7 @@ impl ServerHandler for DynamicMcp {
         params: Option<PaginatedRequestParams>,
         cx: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
+        request::require(&cx, Right::Call)?;
         let after = pages::after(params.as_ref())?;
         let principal = request::principal(&cx);
         let tools = self.deps.cache.tools(&principal.tenant).await;
@@ -191,7 +212,10 @@ impl ServerHandler for DynamicMcp {
     ) -> Result<CallToolResponse, ErrorData> {
         let _running = self.connection.running.token();
         let span = request::span("tools/call", &params.name, &cx);
-        Ok(self.call(params, &cx).instrument(span).await?.into())
+        let caller = request::caller(&cx);
+        let call = Box::pin(self.call(params, &caller, &cx).instrument(span));
+        let ended = within(request::until(&cx), &caller.cancel, call).await;
+        Ok(ended?.into())
     }
 
     /// For the check of `Mcp-Param-*` headers, which a tool's schema may ask for.
@@ -227,6 +251,7 @@ impl ServerHandler for DynamicMcp {
         cx: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         self.only_in_enterprise("resources/read")?;
+        request::require(&cx, rights::of_resource(&params.uri))?;
         Ok(resources::read(&self.deps, &request::caller(&cx), &params.uri)
             .await?
             .into())
@@ -257,6 +282,7 @@ impl ServerHandler for DynamicMcp {
         cx: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         self.only_in_enterprise("completion/complete")?;
+        request::require(&cx, Right::Call)?;
         Ok(completion::complete(&self.deps, &request::caller(&cx), &params).await)
     }
 

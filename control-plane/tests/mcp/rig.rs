@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use dynamic_mcp_control_plane::audit::Audit;
+use dynamic_mcp_control_plane::auth::Gate;
 use dynamic_mcp_control_plane::catalog::{AdminGate, Catalog, CatalogConfig};
 use dynamic_mcp_control_plane::guard::{Guard, GuardLimits, MemoryGuard, MemoryGuardConfig};
 use dynamic_mcp_control_plane::jobs::Jobs;
 use dynamic_mcp_control_plane::mcp::http::{HttpMcpConfig, McpService};
 use dynamic_mcp_control_plane::mcp::{self, McpDeps, Profile};
-use dynamic_mcp_control_plane::principal::Principal;
+use dynamic_mcp_control_plane::principal::{Access, Principal};
 use dynamic_mcp_control_plane::registry::Registry;
 use dynamic_mcp_control_plane::registry::SqliteRegistry;
 use dynamic_mcp_control_plane::registry::cache::ToolCache;
@@ -117,7 +118,7 @@ impl Rig {
             started: Instant::now(),
             clock,
         });
-        let service = mcp::http::service(deps.clone(), &config, &lifecycle);
+        let service = mcp::http::service(deps.clone(), Arc::new(Gate::open()), &config, &lifecycle);
         Self {
             deps,
             lifecycle,
@@ -196,12 +197,16 @@ fn guard_config() -> MemoryGuardConfig {
     }
 }
 
-pub fn somebody(tenant: &str) -> Arc<Principal> {
-    Arc::new(Principal {
+pub fn somebody(tenant: &str) -> Access {
+    let principal = Principal {
         tenant: tenant.parse().expect("a tenant"),
         subject: tenant.to_owned(),
         client: "test".to_owned(),
-    })
+    };
+    Access {
+        principal: Arc::new(principal),
+        ..Access::anonymous()
+    }
 }
 
 pub fn modern_request(id: u64, method: &str, mut params: Value) -> Request<Body> {

@@ -1,6 +1,7 @@
 //! The product, started as a user would start it. One file per behaviour; `alone` holds what needs the machine to itself.
 
 mod alone;
+mod auth;
 mod clients;
 mod conformance;
 mod contract;
