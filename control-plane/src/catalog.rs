@@ -4,6 +4,7 @@
 mod admin;
 mod draft;
 mod error;
+mod revisions;
 
 use std::sync::Arc;
 

@@ -12,6 +12,7 @@ mod listen;
 mod listing;
 mod logging;
 mod pages;
+mod pin;
 mod prompts;
 mod request;
 mod resources;

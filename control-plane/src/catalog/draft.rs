@@ -186,7 +186,7 @@ impl ToolPatch {
     }
 }
 
-fn check(spec: &ToolSpec, policy: &SandboxPolicy) -> Result<(), CatalogError> {
+pub(super) fn check(spec: &ToolSpec, policy: &SandboxPolicy) -> Result<(), CatalogError> {
     if let Some(title) = &spec.title {
         check_length("title", title, MAX_TITLE_CHARS)?;
     }

@@ -2,7 +2,7 @@
 
 use dynamic_mcp_shared::policy::PolicyError;
 
-use crate::registry::{InvalidTool, RegistryError};
+use crate::registry::{InvalidTool, RegistryError, Revision, ToolName};
 use crate::runtimes::NoRuntime;
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -19,6 +19,8 @@ pub enum CatalogError {
     Forbidden(&'static str),
     #[error("this server is read-only (MCP_DYNAMIC_READ_ONLY): tools can be called, not changed")]
     ReadOnly,
+    #[error("tool {name:?} has no revision {revision}; dynamic.tool.history shows which there are")]
+    NoRevision { name: ToolName, revision: Revision },
     #[error("the request was cancelled; nothing was written")]
     Cancelled,
     #[error("the dependencies could not be resolved now, and nothing was written: {0}")]
@@ -37,6 +39,7 @@ impl CatalogError {
             CatalogError::Dependencies(_) => "dependencies",
             CatalogError::Forbidden(_) => "forbidden",
             CatalogError::ReadOnly => "read_only",
+            CatalogError::NoRevision { .. } => "not_found",
             CatalogError::Cancelled => "cancelled",
             CatalogError::Unavailable(_) => "unavailable",
             CatalogError::Registry(error) => match error {

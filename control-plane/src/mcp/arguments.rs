@@ -114,6 +114,17 @@ impl Arguments {
     }
 
     /// A whole number, at least `min`.
+    pub(super) fn integer(
+        &mut self,
+        name: &'static str,
+        min: u64,
+        allowed: &str,
+    ) -> Result<u64, BadArgument> {
+        let number = self.optional_integer(name, min, allowed)?;
+        number.ok_or_else(|| self.wrong(name, allowed, None))
+    }
+
+    /// The same, where it may be left out.
     pub(super) fn optional_integer(
         &mut self,
         name: &'static str,

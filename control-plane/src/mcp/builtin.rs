@@ -15,19 +15,23 @@ use serde_json::Value;
 use self::catalog::CatalogTool;
 use super::arguments::BadArgument;
 use super::feedback::Feedback;
+use super::pin::Pin;
 use super::{McpDeps, Profile, result};
 use crate::metric_names;
 use crate::principal::{Caller, Right};
 
 /// Their names, sorted, whatever the profile shows.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 16] = [
     "dev.echo",
     "dynamic.tool.call",
     "dynamic.tool.create",
     "dynamic.tool.delete",
+    "dynamic.tool.diff",
     "dynamic.tool.enable",
     "dynamic.tool.get",
+    "dynamic.tool.history",
     "dynamic.tool.list",
+    "dynamic.tool.rollback",
     "dynamic.tool.update",
     "run_js_ephemeral",
     "system.guard_metrics",
@@ -59,6 +63,8 @@ pub(super) struct Invocation<'a> {
     pub(super) deps: &'a McpDeps,
     pub(super) caller: &'a Caller,
     pub(super) arguments: Option<JsonObject>,
+    /// What a call of a tool must run, if it says so.
+    pub(super) pin: Pin,
     pub(super) feedback: Feedback,
 }
 
@@ -171,6 +177,9 @@ mod tests {
         let shown: HashSet<_> = names(Profile::Mvp).into_iter().collect();
         let hidden: HashSet<_> = NAMES.into_iter().filter(|name| !shown.contains(name)).collect();
         let expected = [
+            "dynamic.tool.diff",
+            "dynamic.tool.history",
+            "dynamic.tool.rollback",
             "system.guard_metrics",
             "system.runtime_config",
             "dev.echo",

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::arguments::{Arguments, BadArgument};
 use super::builtin::Invocation;
+use super::pin::{self, Pin};
 use super::result::{self, Called};
 use crate::registry::cache::{Tool, ToolSet};
 use crate::registry::{RegistryError, ToolName};
@@ -62,6 +63,7 @@ pub(super) async fn call(
         deps,
         caller,
         arguments,
+        pin,
         feedback,
     } = invocation;
     let args = match &tool.record.spec.input_schema {
@@ -72,6 +74,7 @@ pub(super) async fn call(
         deps,
         caller,
         arguments: Some(args),
+        pin,
         feedback,
     };
     Ok(run(tool, invocation, has_output_schema(tool)).await)
@@ -88,11 +91,18 @@ pub(super) async fn call_by_name(invocation: Invocation<'_>) -> Result<CallToolR
         deps,
         caller,
         arguments,
+        pin,
         feedback,
     } = invocation;
-    let mut arguments = Arguments::new(arguments, &["name", "args"])?;
+    let mut arguments = Arguments::new(arguments, &["name", "args", "revision", "contentHash"])?;
     let name = arguments.string("name")?;
     let args = arguments.map("args")?;
+    let pin = Pin {
+        revision: arguments
+            .optional_integer("revision", 1, "a whole number from 1")?
+            .or(pin.revision),
+        content_hash: arguments.optional_string("contentHash")?.or(pin.content_hash),
+    };
     match deps.cache.tools(&caller.principal.tenant).await {
         Err(error) => Ok(unavailable(&error)),
         Ok(tools) => match find(&tools, &name) {
@@ -102,6 +112,7 @@ pub(super) async fn call_by_name(invocation: Invocation<'_>) -> Result<CallToolR
                     deps,
                     caller,
                     arguments: Some(args),
+                    pin,
                     feedback,
                 },
                 false,
@@ -128,18 +139,22 @@ async fn run(tool: &Arc<Tool>, invocation: Invocation<'_>, has_output_schema: bo
         deps,
         caller,
         arguments,
+        pin,
         feedback,
     } = invocation;
+    if let Some(broken) = pin.broken_by(&tool.record) {
+        return result::not_as_pinned(&broken, has_output_schema);
+    }
     let args = Value::Object(arguments.unwrap_or_default());
     let report = feedback
         .during(|sender| deps.jobs.call_tool(caller, tool, args, sender))
         .await;
     feedback.console(&report).await;
-    result::from_report(
-        report,
-        Called {
-            revision: Some(tool.record.revision),
-            has_output_schema,
-        },
-    )
+    let called = Called {
+        revision: Some(tool.record.revision),
+        has_output_schema,
+    };
+    let mut result = result::from_report(report, called);
+    pin::name(&tool.record, &mut result);
+    result
 }

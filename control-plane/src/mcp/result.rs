@@ -182,6 +182,17 @@ pub(super) fn refused(text: impl Into<String>, kind: &str) -> CallToolResult {
     result
 }
 
+/// Something else runs than the caller wants. Nothing ran.
+pub(super) fn not_as_pinned(text: &str, has_output_schema: bool) -> CallToolResult {
+    let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
+    if !has_output_schema {
+        let outcome = Outcome::NeverStarted.as_str();
+        let structured = json!({"ok": false, "error": text, "kind": "conflict", "reason": "pinned", "outcome": outcome, "durationMs": 0});
+        result.structured_content = Some(structured);
+    }
+    result
+}
+
 /// Arguments that the tool does not take. Nothing ran.
 pub(super) fn invalid_arguments(wrong: &BadArgument, has_output_schema: bool) -> CallToolResult {
     let text = wrong.to_string();

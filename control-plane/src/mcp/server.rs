@@ -25,6 +25,7 @@ use super::changes::{self, ToolChanges};
 use super::feedback::Feedback;
 use super::listen::{self, Waiting};
 use super::logging::{self, SessionLevel};
+use super::pin::Pin;
 use super::{
     McpDeps, Profile, SERVICE, VERSION, completion, dynamic, http, listing, pages, prompts, request,
     resources, result, rights,
@@ -87,10 +88,12 @@ impl DynamicMcp {
         request::require(cx, rights::of_tool(self.deps.profile, &params.name))?;
         let feedback = Feedback::new(cx, &self.connection.level);
         let arguments = params.arguments;
+        let pin = Pin::of(&cx.meta).map_err(|wrong| ErrorData::invalid_params(wrong.to_string(), None))?;
         let invocation = Invocation {
             deps: &self.deps,
             caller,
             arguments,
+            pin,
             feedback,
         };
         if let Some(builtin) = builtin::find(self.deps.profile, &params.name) {

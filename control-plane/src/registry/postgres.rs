@@ -34,7 +34,7 @@ use self::changes::Changes;
 pub use self::config::PostgresConfig;
 use super::row::unavailable;
 use super::write::{Command, Write};
-use super::{Change, OpenError, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec};
+use super::{Change, OpenError, Past, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec};
 
 /// A lost Postgres is noticed within this.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -176,6 +176,21 @@ impl Registry for PostgresRegistry {
         let until = Instant::now() + DEADLINE;
         let mut lease = self.shared.lease(until).await?;
         let ended = in_time(until, statements::get(lease.connection(), tenant, name)).await?;
+        lease.give_back();
+        ended
+    }
+
+    async fn history(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        before: Option<Revision>,
+        limit: u32,
+    ) -> Result<Vec<Past>, RegistryError> {
+        let until = Instant::now() + DEADLINE;
+        let mut lease = self.shared.lease(until).await?;
+        let work = statements::history(lease.connection(), tenant, name, before, limit);
+        let ended = in_time(until, work).await?;
         lease.give_back();
         ended
     }

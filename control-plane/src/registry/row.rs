@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{RegistryError, Revision, ToolRecord, ToolSpec};
+use super::{Past, RegistryError, Revision, ToolRecord, ToolSpec};
 
 /// The columns of `tools`, as the driver gives them.
 pub(super) struct StoredTool {
@@ -49,6 +49,27 @@ pub(super) fn readable(rows: Vec<StoredTool>) -> Vec<ToolRecord> {
                 None
             }
             Err(_) => None,
+        })
+        .collect()
+}
+
+/// The columns of `tool_revisions`.
+pub(super) struct StoredRevision {
+    pub(super) tool: StoredTool,
+    pub(super) action: String,
+    pub(super) actor: String,
+}
+
+/// As [`readable`]: what a newer version wrote is left out.
+pub(super) fn readable_past(rows: Vec<StoredRevision>) -> Vec<Past> {
+    rows.into_iter()
+        .filter_map(|row| {
+            let record = readable(vec![row.tool]).pop()?;
+            Some(Past {
+                record,
+                action: row.action,
+                actor: row.actor,
+            })
         })
         .collect()
 }

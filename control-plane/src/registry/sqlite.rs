@@ -23,7 +23,7 @@ pub(super) use self::statements::SqliteStatements;
 use super::row::unavailable;
 use super::write::{self, Command, Write};
 use super::{
-    CHANGES_KEPT, Change, OpenError, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec,
+    CHANGES_KEPT, Change, OpenError, Past, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec,
 };
 
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -170,6 +170,17 @@ impl Registry for SqliteRegistry {
     async fn get(&self, tenant: &TenantId, name: &ToolName) -> Result<Option<ToolRecord>, RegistryError> {
         let mut turn = self.store.turn().await?;
         statements::get(turn.connection()?, tenant, name).await
+    }
+
+    async fn history(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        before: Option<Revision>,
+        limit: u32,
+    ) -> Result<Vec<Past>, RegistryError> {
+        let mut turn = self.store.turn().await?;
+        statements::history(turn.connection()?, tenant, name, before, limit).await
     }
 
     async fn create(

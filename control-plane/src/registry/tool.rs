@@ -15,13 +15,20 @@ use serde_json::Value;
 pub type Revision = u64;
 
 /// `^[a-zA-Z][a-zA-Z0-9._:-]{2,63}$`. Whether a name is reserved is the catalog's matter.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ToolName(Arc<str>);
 
 impl ToolName {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// As a text, for messages that quote it.
+impl fmt::Debug for ToolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 
@@ -167,6 +174,16 @@ impl ToolSpec {
         }
         .hash()
     }
+}
+
+/// What a tool was, and whose doing that is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Past {
+    /// Both of its times are when it was written.
+    pub record: ToolRecord,
+    /// `create`, `update`, `delete` or `import`. What was deleted is as it was before.
+    pub action: String,
+    pub actor: String,
 }
 
 /// One revision of a tool, as the registry gives it out.

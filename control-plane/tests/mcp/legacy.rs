@@ -79,7 +79,7 @@ async fn a_session_lists_calls_pings_and_ends() {
     let rig = Rig::new().await;
     let session = Session::begin(&rig).await;
     let list = session.result(1, "tools/list", json!({})).await;
-    assert!(list["tools"].as_array().is_some_and(|tools| tools.len() == 13));
+    assert!(list["tools"].as_array().is_some_and(|tools| tools.len() == 16));
     assert_eq!(
         (list.get("resultType"), list["tools"][0]["name"].as_str()),
         (None, Some("dev.echo"))

@@ -285,7 +285,7 @@ async fn a_long_list_comes_in_pages_that_survive_changes() {
     let second = rig.result("tools/list", json!({"cursor": cursor})).await;
     assert_eq!(second.get("nextCursor"), None);
     let all: Vec<_> = names(&first).into_iter().chain(names(&second)).collect();
-    assert_eq!(all.len(), 13 + 150);
+    assert_eq!(all.len(), 16 + 150);
     assert_eq!(all[0], "dev.echo");
     let wrong = rig
         .modern("tools/list", json!({"cursor": "zz"}))

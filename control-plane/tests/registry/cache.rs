@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dynamic_mcp_control_plane::registry::cache::ToolCache;
 use dynamic_mcp_control_plane::registry::{
-    Change, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec,
+    Change, Past, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec,
 };
 use dynamic_mcp_shared::ids::TenantId;
 use futures::future::join_all;
@@ -60,6 +60,16 @@ impl Registry for Faulty {
 
     async fn get(&self, tenant: &TenantId, name: &ToolName) -> Result<Option<ToolRecord>, RegistryError> {
         self.real.get(tenant, name).await
+    }
+
+    async fn history(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        before: Option<Revision>,
+        limit: u32,
+    ) -> Result<Vec<Past>, RegistryError> {
+        self.real.history(tenant, name, before, limit).await
     }
 
     async fn create(

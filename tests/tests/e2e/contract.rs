@@ -13,6 +13,7 @@ mod pages;
 mod profile;
 mod progress;
 mod resources;
+mod revisions;
 mod runtimes;
 mod schemas;
 mod settings;

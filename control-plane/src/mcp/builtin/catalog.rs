@@ -1,6 +1,7 @@
 //! `dynamic.tool.*`: tools that make, change and show tools. The work is the catalog's.
 
 mod about;
+mod past;
 mod view;
 
 use dynamic_mcp_shared::job::{Dependency, Isolation};
@@ -24,6 +25,9 @@ pub(super) enum CatalogTool {
     Delete,
     Get,
     List,
+    History,
+    Diff,
+    Rollback,
 }
 
 /// The fields of `tool`, and those of `patch` but the first.
@@ -79,6 +83,18 @@ pub(super) async fn call(
                 Arguments::new(arguments, &["adminToken", "includeCode"])?,
             )
             .await?
+        }
+        CatalogTool::History => {
+            let allowed = &["adminToken", "name", "before", "limit"];
+            past::history(deps, caller, Arguments::new(arguments, allowed)?).await?
+        }
+        CatalogTool::Diff => {
+            let allowed = &["adminToken", "name", "from", "to"];
+            past::diff(deps, caller, Arguments::new(arguments, allowed)?).await?
+        }
+        CatalogTool::Rollback => {
+            let allowed = &["adminToken", "name", "to", "expectedRevision"];
+            past::rollback(deps, caller, Arguments::new(arguments, allowed)?).await?
         }
     };
     Ok(answer.unwrap_or_else(|error| result::catalog_refused(&error)))

@@ -43,6 +43,7 @@ pub(super) async fn call(invocation: Invocation<'_>) -> Result<CallToolResult, B
         caller,
         arguments,
         feedback,
+        ..
     } = invocation;
     let mut arguments = Arguments::new(
         arguments,

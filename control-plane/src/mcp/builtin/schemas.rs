@@ -49,6 +49,10 @@ pub(super) fn expected_revision() -> Value {
     })
 }
 
+pub(super) fn revision(description: &str) -> Value {
+    json!({"type": "integer", "minimum": 1, "description": description})
+}
+
 pub(super) fn code() -> Value {
     json!({
         "type": "string",

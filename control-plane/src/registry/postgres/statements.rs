@@ -9,9 +9,9 @@ use sqlx::postgres::{PgQueryResult, PgRow};
 use sqlx::{Connection, PgConnection, Postgres, Row, Transaction};
 
 use super::listen;
-use crate::registry::row::{self, StoredTool, spec_json, to_column, unavailable};
+use crate::registry::row::{self, StoredRevision, StoredTool, spec_json, to_column, unavailable};
 use crate::registry::write::{self, Command, NewRevision, Statements};
-use crate::registry::{RegistryError, Revision, ToolName, ToolRecord};
+use crate::registry::{Past, RegistryError, Revision, ToolName, ToolRecord};
 
 pub(super) struct Written {
     pub(super) record: ToolRecord,
@@ -53,6 +53,38 @@ pub(super) async fn get(
     let record = current(&mut transaction, tenant, name).await?;
     commit(transaction).await?;
     Ok(record)
+}
+
+pub(super) async fn history(
+    connection: &mut PgConnection,
+    tenant: &TenantId,
+    name: &ToolName,
+    before: Option<Revision>,
+    limit: u32,
+) -> Result<Vec<Past>, RegistryError> {
+    let before = before.map(to_column).transpose()?;
+    let mut transaction = begin(connection, tenant).await?;
+    let rows = sqlx::query(
+        "SELECT name, revision, content_hash, spec::text AS spec, created_at, created_at AS updated_at, action, actor
+         FROM tool_revisions WHERE tenant_id = $1 AND name = $2 AND ($3::bigint IS NULL OR revision < $3)
+         ORDER BY revision DESC LIMIT $4",
+    )
+    .bind(tenant.as_str())
+    .bind(name.as_str())
+    .bind(before)
+    .bind(i64::from(limit))
+    .try_map(|row: PgRow| {
+        Ok(StoredRevision {
+            action: row.try_get("action")?,
+            actor: row.try_get("actor")?,
+            tool: stored(row)?,
+        })
+    })
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(|error| unavailable("read a tool's history", &error))?;
+    commit(transaction).await?;
+    Ok(row::readable_past(rows))
 }
 
 pub(super) async fn write(

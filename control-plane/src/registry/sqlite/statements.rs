@@ -5,9 +5,9 @@ use dynamic_mcp_shared::ids::TenantId;
 use sqlx::sqlite::{SqliteQueryResult, SqliteRow};
 use sqlx::{Row, SqliteConnection};
 
-use crate::registry::row::{self, StoredTool, spec_json, to_column, unavailable};
+use crate::registry::row::{self, StoredRevision, StoredTool, spec_json, to_column, unavailable};
 use crate::registry::write::{NewRevision, Statements};
-use crate::registry::{RegistryError, Revision, ToolName, ToolRecord};
+use crate::registry::{Past, RegistryError, Revision, ToolName, ToolRecord};
 
 pub(super) async fn load(
     connection: &mut SqliteConnection,
@@ -42,6 +42,35 @@ pub(super) async fn get(
     .map_err(|error| unavailable("read a tool", &error))?
     .map(StoredTool::into_record)
     .transpose()
+}
+
+pub(super) async fn history(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    name: &ToolName,
+    before: Option<Revision>,
+    limit: u32,
+) -> Result<Vec<Past>, RegistryError> {
+    let rows = sqlx::query(
+        "SELECT name, revision, content_hash, spec, created_at, created_at AS updated_at, action, actor
+         FROM tool_revisions WHERE tenant_id = ?1 AND name = ?2 AND (?3 IS NULL OR revision < ?3)
+         ORDER BY revision DESC LIMIT ?4",
+    )
+    .bind(tenant.as_str())
+    .bind(name.as_str())
+    .bind(before.map(to_column).transpose()?)
+    .bind(i64::from(limit))
+    .try_map(|row: SqliteRow| {
+        Ok(StoredRevision {
+            action: row.try_get("action")?,
+            actor: row.try_get("actor")?,
+            tool: stored(row)?,
+        })
+    })
+    .fetch_all(connection)
+    .await
+    .map_err(|error| unavailable("read a tool's history", &error))?;
+    Ok(row::readable_past(rows))
 }
 
 fn stored(row: SqliteRow) -> Result<StoredTool, sqlx::Error> {

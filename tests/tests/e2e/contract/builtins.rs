@@ -10,20 +10,29 @@ use serde_json::{Value, json};
 use super::Wires;
 
 /// Each tool with its arguments, those that are required first marked so.
-const TOOLS: [(&str, &[&str]); 13] = [
+const TOOLS: [(&str, &[&str]); 16] = [
     ("dev.echo", &["message!", "uppercase"]),
-    ("dynamic.tool.call", &["args", "name!"]),
+    ("dynamic.tool.call", &["args", "contentHash", "name!", "revision"]),
     ("dynamic.tool.create", &["adminToken", "tool!"]),
     (
         "dynamic.tool.delete",
         &["adminToken", "expectedRevision", "name!"],
     ),
+    ("dynamic.tool.diff", &["adminToken", "from!", "name!", "to!"]),
     (
         "dynamic.tool.enable",
         &["adminToken", "enabled!", "expectedRevision", "name!"],
     ),
     ("dynamic.tool.get", &["adminToken", "name!"]),
+    (
+        "dynamic.tool.history",
+        &["adminToken", "before", "limit", "name!"],
+    ),
     ("dynamic.tool.list", &["adminToken", "includeCode"]),
+    (
+        "dynamic.tool.rollback",
+        &["adminToken", "expectedRevision", "name!", "to!"],
+    ),
     (
         "dynamic.tool.update",
         &["adminToken", "expectedRevision", "name!", "patch!"],

@@ -47,11 +47,6 @@ async fn config(server: &AllInOne) -> Result<Value> {
 #[tokio::test]
 async fn a_setting_of_a_later_feature_stops_the_start_with_its_name() -> Result<()> {
     let later = [
-        ("MCP_AUTH_MODE", "jwt"),
-        ("MCP_AUTH_JWKS_URL", "https://issuer.example/keys"),
-        ("MCP_AUTH_ISSUER", "https://issuer.example"),
-        ("MCP_AUTH_AUDIENCE", "mcp"),
-        ("MCP_AUTH_REQUIRED_SCOPES", "tools"),
         ("MCP_REDIS_URL", "redis://127.0.0.1:1"),
         ("MCP_GUARD_ON_LOSS", "local"),
         ("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "60"),

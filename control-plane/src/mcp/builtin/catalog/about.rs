@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::{Builtin, Call, schemas};
 use super::CatalogTool;
+use super::past::MAX_PAGE;
 
 const CREATE: &str = "Creates a tool out of JavaScript. From then on tools/list shows it under its name to every client of \
 this tenant, and each call of it runs in a sandbox.
@@ -42,17 +43,30 @@ Answers with {tool: {…}}.";
 
 const GET: &str = "One tool in full, with its code, schemas, what it runs on, revision and times: {tool: {…}}. Disabled tools too.";
 
+const HISTORY: &str = "What a tool was: its revisions, the newest first, with who wrote each and when, deleted tools too: {name, \
+revisions: [{revision, action, contentHash, actor, createdAt, …}], nextBefore?}. Pass nextBefore as `before` for those \
+before. Each can be compared with dynamic.tool.diff and had back with dynamic.tool.rollback.";
+
+const DIFF: &str = "What changed from one revision of a tool to another: `code` is a unified diff, `changed` has the other \
+fields, each {from, to}. `same` says whether both run the same thing.";
+
+const ROLLBACK: &str = "Makes a tool what it was at an earlier revision, as a new revision; a deleted one is there again. It is \
+refused when the policy does not allow what it was any more. Pass expectedRevision to be sure that nobody wrote in \
+between. Answers with {tool: {…}} without the code.";
+
 const LIST: &str = "All tools that were made with dynamic.tool.create, disabled ones too: {tools: [{…}]}. With includeCode \
 their code as well.";
 
 const CALL: &str = "Runs a tool by its name, for clients whose list of tools is not up to date. `args` is what its \
-run(args) gets; it is checked against the tool's inputSchema, if there is one. The answer is that of the tool: \
+run(args) gets; it is checked against the tool's inputSchema, if there is one. With `revision` or `contentHash` it is \
+refused if something else runs by now. The answer is that of the tool: \
 structuredContent is {ok, result, durationMs, outcome, revision, …}.";
 
 pub(in crate::mcp::builtin) fn tools() -> Vec<Builtin> {
     let mut tools = writers();
     tools.extend(readers());
     tools.push(caller());
+    tools.extend(about_the_past());
     tools
 }
 
@@ -169,11 +183,69 @@ fn readers() -> Vec<Builtin> {
     ]
 }
 
+/// Beyond what it takes to make tools and to call them.
+fn about_the_past() -> impl Iterator<Item = Builtin> {
+    let history = schemas::object(
+        json!({
+            "adminToken": schemas::admin_token(),
+            "name": schemas::name(),
+            "before": schemas::revision("Only revisions below this one."),
+            "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 20, "description": "How many."}
+        }),
+        &["name"],
+    );
+    let diff = schemas::object(
+        json!({
+            "adminToken": schemas::admin_token(),
+            "name": schemas::name(),
+            "from": schemas::revision("The earlier of the two, as a rule."),
+            "to": schemas::revision("The other one.")
+        }),
+        &["name", "from", "to"],
+    );
+    let rollback = schemas::object(
+        json!({
+            "adminToken": schemas::admin_token(),
+            "name": schemas::name(),
+            "to": schemas::revision("The revision to go back to."),
+            "expectedRevision": schemas::expected_revision()
+        }),
+        &["name", "to"],
+    );
+    let hints = ToolAnnotations::new().open_world(false);
+    let reads = hints.clone().read_only(true).idempotent(true);
+    let replaces = hints.read_only(false).destructive(true).idempotent(false);
+    [
+        builtin(
+            Call::Catalog(CatalogTool::History),
+            Tool::new("dynamic.tool.history", HISTORY, history),
+            "History of a tool",
+            reads.clone(),
+        ),
+        builtin(
+            Call::Catalog(CatalogTool::Diff),
+            Tool::new("dynamic.tool.diff", DIFF, diff),
+            "Compare two revisions of a tool",
+            reads,
+        ),
+        builtin(
+            Call::Catalog(CatalogTool::Rollback),
+            Tool::new("dynamic.tool.rollback", ROLLBACK, rollback),
+            "Roll a tool back",
+            replaces,
+        ),
+    ]
+    .into_iter()
+    .map(Builtin::hidden_in_mvp)
+}
+
 fn caller() -> Builtin {
     let call = schemas::object(
         json!({
             "name": schemas::name(),
-            "args": {"type": "object", "default": {}, "description": "What run() gets as args."}
+            "args": {"type": "object", "default": {}, "description": "What run() gets as args."},
+            "revision": schemas::revision("Only if this is the revision that runs now."),
+            "contentHash": {"type": "string", "description": "Only if what runs now has this contentHash."}
         }),
         &["name"],
     );
