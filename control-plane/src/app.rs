@@ -17,7 +17,7 @@ use self::executors::Executors;
 use crate::audit::Audit;
 use crate::auth::jwt::{IssuerKeys, Jwt};
 use crate::auth::{Challenger, Gate, JwksUrl};
-use crate::catalog::{AdminGate, Catalog, CatalogConfig};
+use crate::catalog::{AdminGate, Catalog, CatalogConfig, CatalogDeps};
 use crate::config::{Cli, Settings, Transport, runtime_config};
 use crate::guard::{Guard, MemoryGuard};
 use crate::http::{self, HttpState, Metrics, OriginPolicy, ServerConfig};
@@ -70,13 +70,24 @@ impl App {
         let scheduler = Arc::new(Scheduler::new(fleet, SchedulerConfig::default()));
         let policy = Arc::new(settings.policy.clone());
         let guard: Arc<dyn Guard> = Arc::new(MemoryGuard::new(settings.guard));
-        let catalog = Catalog::new(
-            registry.clone(),
-            cache.clone(),
+        let jobs = Arc::new(Jobs::new(
+            guard.clone(),
+            audit.clone(),
             scheduler.clone(),
             runtimes.clone(),
             policy.clone(),
-            audit.clone(),
+            lifecycle.clone(),
+        ));
+        let catalog = Catalog::new(
+            CatalogDeps {
+                registry: registry.clone(),
+                cache: cache.clone(),
+                scheduler,
+                runtimes: runtimes.clone(),
+                jobs: jobs.clone(),
+                policy,
+                audit: audit.clone(),
+            },
             CatalogConfig {
                 max_tools: settings.registry.max_tools,
                 read_only: settings.registry.read_only,
@@ -84,18 +95,10 @@ impl App {
                 reserved: &mcp::BUILTIN_NAMES,
             },
         );
-        let jobs = Jobs::new(
-            guard.clone(),
-            audit.clone(),
-            scheduler,
-            runtimes.clone(),
-            policy,
-            lifecycle.clone(),
-        );
         let mcp = Arc::new(McpDeps {
             catalog: Arc::new(catalog),
             cache,
-            jobs: Arc::new(jobs),
+            jobs,
             runtimes,
             guard,
             readiness: readiness.clone(),

@@ -4,6 +4,7 @@
 mod admin;
 mod draft;
 mod error;
+mod examples;
 mod revisions;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub use self::admin::AdminGate;
 pub use self::draft::{ToolDraft, ToolPatch};
 pub use self::error::CatalogError;
 use crate::audit::{Action, Audit, Verdict};
+use crate::jobs::Jobs;
 use crate::principal::{Caller, Right};
 use crate::registry::cache::{Tool, ToolCache, ToolSet};
 use crate::registry::{Registry, RegistryError, Revision, RuntimeChoice, ToolName, ToolRecord, ToolSpec};
@@ -33,11 +35,24 @@ pub struct CatalogConfig {
     pub reserved: &'static [&'static str],
 }
 
+/// What it works with.
+pub struct CatalogDeps {
+    pub registry: Arc<dyn Registry>,
+    pub cache: Arc<ToolCache>,
+    pub scheduler: Arc<Scheduler>,
+    pub runtimes: Arc<Runtimes>,
+    /// For the examples of tools.
+    pub jobs: Arc<Jobs>,
+    pub policy: Arc<SandboxPolicy>,
+    pub audit: Audit,
+}
+
 pub struct Catalog {
     registry: Arc<dyn Registry>,
     cache: Arc<ToolCache>,
     scheduler: Arc<Scheduler>,
     runtimes: Arc<Runtimes>,
+    jobs: Arc<Jobs>,
     policy: Arc<SandboxPolicy>,
     audit: Audit,
     config: CatalogConfig,
@@ -57,20 +72,22 @@ struct Stored {
 }
 
 impl Catalog {
-    pub fn new(
-        registry: Arc<dyn Registry>,
-        cache: Arc<ToolCache>,
-        scheduler: Arc<Scheduler>,
-        runtimes: Arc<Runtimes>,
-        policy: Arc<SandboxPolicy>,
-        audit: Audit,
-        config: CatalogConfig,
-    ) -> Self {
+    pub fn new(deps: CatalogDeps, config: CatalogConfig) -> Self {
+        let CatalogDeps {
+            registry,
+            cache,
+            scheduler,
+            runtimes,
+            jobs,
+            policy,
+            audit,
+        } = deps;
         Self {
             registry,
             cache,
             scheduler,
             runtimes,
+            jobs,
             policy,
             audit,
             config,
@@ -92,6 +109,7 @@ impl Catalog {
             self.require_free(caller, &spec.name).await?;
             let chosen = self.choose(given, names, &mut spec).await?;
             self.lock_dependencies(caller, &mut spec).await?;
+            self.try_examples(caller, &spec, 1).await?;
             let tenant = &caller.principal.tenant;
             let actor = &caller.principal.subject;
             let record = self
@@ -271,6 +289,9 @@ impl Catalog {
         let lock_is_stale = before != (spec.dependencies.clone(), spec.image.clone());
         if lock_is_stale || (spec.dependency_lock.is_none() && !spec.dependencies.is_empty()) {
             self.lock_dependencies(caller, &mut spec).await?;
+        }
+        if patch.concerns_examples() {
+            self.try_examples(caller, &spec, expected + 1).await?;
         }
         let record = self
             .registry

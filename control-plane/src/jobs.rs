@@ -79,6 +79,8 @@ enum Wanted {
 #[derive(Clone)]
 enum What {
     Tool(Arc<Tool>),
+    /// An example of a tool that is about to be written.
+    Example(Arc<Tool>),
     Ephemeral,
 }
 
@@ -115,6 +117,16 @@ impl Jobs {
         self.run(caller, What::Tool(tool.clone()), work, progress).await
     }
 
+    /// The same with one that is not there yet.
+    pub async fn try_tool(&self, caller: &Caller, tool: &Arc<Tool>, args: Value) -> JobReport {
+        let what = What::Example(tool.clone());
+        let work = self.tool_work(tool, &args).map(|work| Work {
+            what: what.clone(),
+            ..work
+        });
+        self.run(caller, what, work, None).await
+    }
+
     /// Runs code once and stores nothing.
     pub async fn run_ephemeral(
         &self,
@@ -137,6 +149,9 @@ impl Jobs {
         if spec.runs_on == Runtime::Node {
             self.policy
                 .check_image(&spec.image)
+                .map_err(|error| error.to_string())?;
+            self.policy
+                .check_dependencies(&spec.dependencies)
                 .map_err(|error| error.to_string())?;
         }
         Ok(Work {
@@ -304,7 +319,7 @@ impl Jobs {
             (lock, _) => lock.clone(),
         };
         let (tool, content_hash, revision) = match &work.what {
-            What::Tool(tool) => (
+            What::Tool(tool) | What::Example(tool) => (
                 Some(tool.record.spec.name.to_string()),
                 Some(tool.record.content_hash.clone()),
                 tool.record.revision,
@@ -363,28 +378,28 @@ impl Jobs {
 impl What {
     fn scope(&self) -> String {
         match self {
-            What::Tool(tool) => format!("dynamic.exec.{}", tool.record.spec.name),
+            What::Tool(tool) | What::Example(tool) => format!("dynamic.exec.{}", tool.record.spec.name),
             What::Ephemeral => "run_js_ephemeral".to_owned(),
         }
     }
 
     fn target(&self) -> Option<&str> {
         match self {
-            What::Tool(tool) => Some(tool.record.spec.name.as_str()),
+            What::Tool(tool) | What::Example(tool) => Some(tool.record.spec.name.as_str()),
             What::Ephemeral => None,
         }
     }
 
     fn kind(&self) -> &'static str {
         match self {
-            What::Tool(_) => "tool",
+            What::Tool(_) | What::Example(_) => "tool",
             What::Ephemeral => "ephemeral",
         }
     }
 
     fn output(&self) -> Option<&SchemaCheck> {
         match self {
-            What::Tool(tool) => tool.output.as_ref(),
+            What::Tool(tool) | What::Example(tool) => tool.output.as_ref(),
             What::Ephemeral => None,
         }
     }
@@ -392,6 +407,7 @@ impl What {
     fn action(&self) -> Action<'_> {
         let (name, revision) = match self {
             What::Tool(tool) => ("dynamic.exec", Some(tool.record.revision)),
+            What::Example(tool) => ("dynamic.tool.example", Some(tool.record.revision)),
             What::Ephemeral => ("run_js_ephemeral", None),
         };
         Action {

@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 pub use self::open_error::OpenError;
 pub use self::postgres::{PostgresConfig, PostgresRegistry};
 pub use self::sqlite::SqliteRegistry;
-pub use self::tool::{InvalidTool, Past, Revision, RuntimeChoice, ToolName, ToolRecord, ToolSpec};
+pub use self::tool::{Example, InvalidTool, Past, Revision, RuntimeChoice, ToolName, ToolRecord, ToolSpec};
 
 /// What a receiver of changes may fall behind before it must take everything for changed.
 const CHANGES_KEPT: usize = 1024;

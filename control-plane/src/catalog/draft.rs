@@ -6,9 +6,9 @@ use dynamic_mcp_shared::policy::{SandboxPolicy, parse_image};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::CatalogError;
+use super::{CatalogError, examples};
 use crate::registry::schema::{SchemaCheck, require_object};
-use crate::registry::{InvalidTool, RuntimeChoice, ToolName, ToolSpec};
+use crate::registry::{Example, InvalidTool, RuntimeChoice, ToolName, ToolSpec};
 use crate::runtimes::Names;
 
 const MAX_TITLE_CHARS: usize = 120;
@@ -33,6 +33,8 @@ pub struct ToolDraft {
     pub isolation: Option<Isolation>,
     pub input_schema: Option<Value>,
     pub output_schema: Option<Value>,
+    #[serde(default)]
+    pub examples: Vec<Example>,
 }
 
 /// What is left out stays as it is; `null` takes an optional part away.
@@ -53,6 +55,7 @@ pub struct ToolPatch {
     pub input_schema: Option<Option<Value>>,
     #[serde(default, deserialize_with = "present")]
     pub output_schema: Option<Option<Value>>,
+    pub examples: Option<Vec<Example>>,
 }
 
 impl ToolDraft {
@@ -88,6 +91,7 @@ impl ToolDraft {
             isolation: self.isolation.unwrap_or_default(),
             input_schema: self.input_schema,
             output_schema: self.output_schema,
+            examples: self.examples,
             enabled: self.enabled.unwrap_or(true),
         };
         check(&spec, policy)?;
@@ -110,6 +114,7 @@ impl ToolPatch {
             ("isolation", self.isolation.is_some()),
             ("inputSchema", self.input_schema.is_some()),
             ("outputSchema", self.output_schema.is_some()),
+            ("examples", self.examples.is_some()),
         ];
         fields
             .into_iter()
@@ -121,6 +126,12 @@ impl ToolPatch {
     /// Whether it changes what decides the runtime.
     pub(super) fn concerns_runtime(&self) -> bool {
         self.code.is_some() || self.runtime.is_some() || self.image.is_some() || self.dependencies.is_some()
+    }
+
+    /// Whether what its examples come to may be another thing with it.
+    pub(super) fn concerns_examples(&self) -> bool {
+        let words = ["title", "description", "enabled"];
+        self.fields().iter().any(|field| !words.contains(field))
     }
 
     /// What the patched tool names. A patch that names the default image takes away another one.
@@ -178,6 +189,7 @@ impl ToolPatch {
         spec.isolation = isolation.unwrap_or(spec.isolation);
         spec.input_schema = self.input_schema.clone().unwrap_or(spec.input_schema);
         spec.output_schema = self.output_schema.clone().unwrap_or(spec.output_schema);
+        spec.examples = self.examples.clone().unwrap_or(spec.examples);
         // A tool that the operator's policy has outgrown must still be one that can be switched off.
         if !only_enabled {
             check(&spec, policy)?;
@@ -197,6 +209,7 @@ pub(super) fn check(spec: &ToolSpec, policy: &SandboxPolicy) -> Result<(), Catal
     policy.check_image(&spec.image)?;
     policy.check_timeout(spec.timeout_ms)?;
     policy.check_dependencies(&spec.dependencies)?;
+    examples::check(&spec.examples)?;
     if let Some(schema) = &spec.input_schema {
         require_object(schema).map_err(|problem| InvalidTool::new("inputSchema", problem))?;
         check_schema("inputSchema", schema)?;

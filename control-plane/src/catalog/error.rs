@@ -21,6 +21,8 @@ pub enum CatalogError {
     ReadOnly,
     #[error("tool {name:?} has no revision {revision}; dynamic.tool.history shows which there are")]
     NoRevision { name: ToolName, revision: Revision },
+    #[error("example {number} of {of} fails, and nothing was written: {why}")]
+    Example { number: usize, of: usize, why: String },
     #[error("the request was cancelled; nothing was written")]
     Cancelled,
     #[error("the dependencies could not be resolved now, and nothing was written: {0}")]
@@ -39,6 +41,7 @@ impl CatalogError {
             CatalogError::Dependencies(_) => "dependencies",
             CatalogError::Forbidden(_) => "forbidden",
             CatalogError::ReadOnly => "read_only",
+            CatalogError::Example { .. } => "example",
             CatalogError::NoRevision { .. } => "not_found",
             CatalogError::Cancelled => "cancelled",
             CatalogError::Unavailable(_) => "unavailable",

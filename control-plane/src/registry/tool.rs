@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use dynamic_mcp_shared::content::{ContentHash, RevisionContent, sha256_hex};
 use dynamic_mcp_shared::job::{Dependency, Isolation, Runtime};
 use dynamic_mcp_shared::limits::TimeoutMs;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 /// Counts the writes of one name, from 1; goes on after a delete and re-create.
 pub type Revision = u64;
@@ -148,7 +148,29 @@ pub struct ToolSpec {
     pub input_schema: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
+    /// Run before a revision with them becomes current. No part of what runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<Example>,
     pub enabled: bool,
+}
+
+/// A call of a tool, and what it answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    pub args: Map<String, Value>,
+    /// `None`: any result is right.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "any_value"
+    )]
+    pub expect: Option<Value>,
+}
+
+/// `null` is a result like any other.
+fn any_value<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
 }
 
 const fn node() -> Runtime {

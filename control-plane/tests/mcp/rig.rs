@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use dynamic_mcp_control_plane::audit::Audit;
 use dynamic_mcp_control_plane::auth::Gate;
-use dynamic_mcp_control_plane::catalog::{AdminGate, Catalog, CatalogConfig};
+use dynamic_mcp_control_plane::catalog::{AdminGate, Catalog, CatalogConfig, CatalogDeps};
 use dynamic_mcp_control_plane::guard::{Guard, GuardLimits, MemoryGuard, MemoryGuardConfig};
 use dynamic_mcp_control_plane::jobs::Jobs;
 use dynamic_mcp_control_plane::mcp::http::{HttpMcpConfig, McpService};
@@ -87,29 +87,32 @@ impl Rig {
             admin: AdminGate::default(),
             reserved: mcp::builtin_names(),
         };
-        let catalog = Catalog::new(
-            registry,
-            cache.clone(),
+        let jobs = Arc::new(Jobs::new(
+            guard.clone(),
+            audit.clone(),
             scheduler.clone(),
             runtimes.clone(),
             policy.clone(),
-            audit.clone(),
-            catalog,
-        );
-        let jobs = Jobs::new(
-            guard.clone(),
-            audit,
-            scheduler,
-            runtimes.clone(),
-            policy,
             lifecycle.clone(),
+        ));
+        let catalog = Catalog::new(
+            CatalogDeps {
+                registry,
+                cache: cache.clone(),
+                scheduler,
+                runtimes: runtimes.clone(),
+                jobs: jobs.clone(),
+                policy,
+                audit,
+            },
+            catalog,
         );
         let readiness = Readiness::default();
         readiness.set_loaded();
         let deps = Arc::new(McpDeps {
             catalog: Arc::new(catalog),
             cache,
-            jobs: Arc::new(jobs),
+            jobs,
             runtimes,
             guard,
             readiness,

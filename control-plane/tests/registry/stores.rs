@@ -195,6 +195,7 @@ pub fn spec(tool: &str) -> ToolSpec {
             "properties": {"text": {"type": "string"}, "rate": {"type": "number", "maximum": 1.0e3}},
         })),
         output_schema: None,
+        examples: Vec::new(),
         enabled: true,
     }
 }

@@ -35,6 +35,7 @@ over_both_stores!(
     of_concurrent_updates_one_wins,
     a_delete_answers_what_was_deleted,
     revisions_go_on_after_a_delete,
+    every_write_is_in_the_history_of_its_tenant,
     no_tool_past_the_maximum_even_when_many_race,
     tenants_are_kept_apart,
     a_replica_sees_and_hears_what_another_wrote,
@@ -239,6 +240,46 @@ async fn revisions_go_on_after_a_delete(store: Arc<Store>) {
     store.clock.advance(Duration::hours(1));
     let anew = registry.create(&acme, &spec("hello"), MAX, "ann").await.unwrap();
     assert_eq!((anew.revision, anew.created_at), (4, store.clock.now()));
+}
+
+async fn every_write_is_in_the_history_of_its_tenant(store: Arc<Store>) {
+    let registry = store.replica().await;
+    let (acme, globex) = (tenant("acme"), tenant("globex"));
+    let first = registry.create(&acme, &spec("hello"), MAX, "ann").await.unwrap();
+    store.clock.advance(Duration::hours(1));
+    let changed = ToolSpec {
+        code: "return 2".to_owned(),
+        ..spec("hello")
+    };
+    registry.update(&acme, &changed, 1, "bob").await.unwrap();
+    registry.delete(&acme, &name("hello"), None, "cy").await.unwrap();
+    registry
+        .create(&globex, &spec("hello"), MAX, "eve")
+        .await
+        .unwrap();
+    let history = async |before, limit| {
+        registry
+            .history(&acme, &name("hello"), before, limit)
+            .await
+            .unwrap()
+    };
+    let all = history(None, 10).await;
+    let told: Vec<_> = all
+        .iter()
+        .map(|past| (past.record.revision, past.action.as_str(), past.actor.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [(3, "delete", "cy"), (2, "update", "bob"), (1, "create", "ann")]
+    );
+    assert_eq!(
+        (&all[1].record.spec, &all[2].record.spec),
+        (&changed, &spec("hello"))
+    );
+    assert_eq!(all[2].record.created_at, first.created_at);
+    assert_eq!(all[1].record.created_at, store.clock.now());
+    assert_eq!(history(Some(3), 1).await, all[1..2]);
+    assert_eq!(history(Some(1), 1).await, []);
 }
 
 async fn no_tool_past_the_maximum_even_when_many_race(store: Arc<Store>) {

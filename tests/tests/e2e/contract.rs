@@ -6,6 +6,7 @@ mod builtins;
 mod calls;
 mod catalog;
 mod dependencies;
+mod examples;
 mod guard;
 mod http;
 mod limits;

@@ -44,9 +44,11 @@ const TOOL_FIELDS: &[&str] = &[
     "isolation",
     "inputSchema",
     "outputSchema",
+    "examples",
 ];
 const PATCH_FIELDS: &[&str] = TOOL_FIELDS.split_at(1).1;
 const MILLISECONDS: &str = "a whole number of milliseconds";
+const EXAMPLES: &str = "an array of {args, expect?}";
 const ISOLATIONS: &str = "\"call\" or \"tool\"";
 
 pub(super) async fn call(
@@ -197,6 +199,7 @@ fn draft(mut tool: Arguments) -> Result<ToolDraft, BadArgument> {
         isolation: tool.optional::<Isolation>("isolation", ISOLATIONS)?,
         input_schema: tool.clearable_value("inputSchema").flatten(),
         output_schema: tool.clearable_value("outputSchema").flatten(),
+        examples: tool.optional("examples", EXAMPLES)?.unwrap_or_default(),
     })
 }
 
@@ -213,6 +216,7 @@ fn patch(mut patch: Arguments) -> Result<ToolPatch, BadArgument> {
         isolation: patch.optional::<Isolation>("isolation", ISOLATIONS)?,
         input_schema: patch.clearable_value("inputSchema"),
         output_schema: patch.clearable_value("outputSchema"),
+        examples: patch.optional("examples", EXAMPLES)?,
     })
 }
 

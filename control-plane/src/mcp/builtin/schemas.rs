@@ -142,6 +142,21 @@ pub(super) fn tool_parts() -> JsonObject {
             "type": "object",
             "description": "JSON Schema 2020-12 of what the code returns, with type object at its root. The result is \
                 checked, and is then the call's structuredContent as it is."
+        },
+        "examples": {
+            "type": "array",
+            "maxItems": 10,
+            "description": "Calls that are run now, each in a sandbox. If one fails, or its result is not what it expects, \
+                nothing is written and the answer says why. They run again whenever the tool is changed.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "args": {"type": "object", "description": "What run() gets as args."},
+                    "expect": {"description": "The result; left out, any will do."}
+                },
+                "required": ["args"],
+                "additionalProperties": false
+            }
         }
     });
     match parts {

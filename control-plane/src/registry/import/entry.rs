@@ -35,6 +35,7 @@ pub(super) fn record(key: Option<&str>, entry: &Value, now: DateTime<Utc>) -> Re
         isolation: Isolation::default(),
         input_schema: None,
         output_schema: None,
+        examples: Vec::new(),
         enabled: enabled(fields)?,
     };
     let created_at = time(fields, "createdAt")?.unwrap_or(now);

@@ -30,6 +30,9 @@ pub(super) fn view(record: &ToolRecord, with_code: bool) -> Value {
     if let Some(schema) = &spec.output_schema {
         put("outputSchema", schema.clone());
     }
+    if !spec.examples.is_empty() {
+        put("examples", json!(spec.examples));
+    }
     put("revision", record.revision.into());
     put("contentHash", record.content_hash.as_str().into());
     put(
