@@ -97,7 +97,7 @@ async fn the_parts_of_a_tool_are_named_with_their_limits_in_the_schema_of_create
         .await?;
     let tool = &create["inputSchema"]["properties"]["tool"];
     let parts = arguments(tool);
-    let further = ["inputSchema", "isolation", "outputSchema", "runtime"];
+    let further = ["examples", "inputSchema", "isolation", "outputSchema", "runtime"];
     let contract = [
         "code!",
         "dependencies",
