@@ -2,7 +2,7 @@
 //! container or isolate, beside the Engine's own ways to run the same code. Prints a table and each goal with met or missed.
 //!
 //! `cargo run --release -p dynamic-mcp-tests --bin bench` (after `cargo build --release --workspace --bins`);
-//! `bench isolates` measures the isolates alone.
+//! `bench isolates` and `bench tokens` measure these alone.
 
 #![expect(clippy::print_stdout, reason = "its output is the table")]
 
@@ -12,6 +12,7 @@ mod load;
 mod memory;
 mod report;
 mod seam;
+mod tokens;
 mod wire;
 
 use std::time::Duration;
@@ -46,11 +47,15 @@ fn main() -> Result<()> {
 async fn measure() -> Result<()> {
     let mut report = Report::default();
     match std::env::args().nth(1).as_deref() {
-        None => measure_containers(&mut report).await?,
-        Some("isolates") => {}
-        Some(other) => bail!("unknown part {other:?}; there is \"isolates\", and all without one"),
+        None => {
+            measure_containers(&mut report).await?;
+            isolates::measure(&mut report).await?;
+            tokens::measure(&mut report).await?;
+        }
+        Some("isolates") => isolates::measure(&mut report).await?,
+        Some("tokens") => tokens::measure(&mut report).await?,
+        Some(other) => bail!("unknown part {other:?}; there are isolates and tokens, and all without a word"),
     }
-    isolates::measure(&mut report).await?;
     println!("{report}");
     Ok(())
 }

@@ -88,7 +88,12 @@ impl fmt::Display for Report {
 }
 
 fn millis(duration: Duration) -> String {
-    format!("{:.2}", duration.as_secs_f64() * 1e3)
+    let millis = duration.as_secs_f64() * 1e3;
+    if millis < 0.1 {
+        format!("{millis:.4}")
+    } else {
+        format!("{millis:.2}")
+    }
 }
 
 #[expect(
