@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use self::executors::Executors;
 use crate::audit::Audit;
 use crate::auth::jwt::{IssuerKeys, Jwt};
-use crate::auth::{Challenger, Gate, JwksUrl};
+use crate::auth::{Gate, JwksUrl};
 use crate::catalog::{AdminGate, Catalog, CatalogConfig, CatalogDeps};
 use crate::config::{Cli, Settings, Transport, runtime_config};
 use crate::guard::{Guard, MemoryGuard};
@@ -189,12 +189,7 @@ impl App {
             &self.lifecycle,
         )
         .await;
-        let challenger = Arc::new(Challenger {
-            resource: auth.resource.clone(),
-            issuer: auth.jwt.rules.issuer.clone(),
-            scopes: auth.jwt.scopes.clone(),
-        });
-        let jwt = Jwt::new(auth.jwt.clone(), keys, challenger, self.mcp.clock.clone());
+        let jwt = Jwt::new(auth.jwt.clone(), keys, self.mcp.clock.clone());
         Ok(Gate::Jwt(Box::new(jwt)))
     }
 

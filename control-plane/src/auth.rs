@@ -12,16 +12,17 @@ mod jwks_url;
 pub mod jwt;
 mod scopes;
 
-use std::sync::Arc;
-
 use http::request::Parts;
 
-pub use self::challenge::{Challenger, ResourceUrl, WELL_KNOWN};
+pub use self::challenge::{Challenger, ResourceUrl};
 pub use self::jwks_url::JwksUrl;
 use self::jwt::Jwt;
 pub use self::scopes::{ScopeNames, Scopes};
 use crate::metric_names;
 use crate::principal::{Access, Right};
+
+/// The contract's code of JSON-RPC for a token that does not do.
+pub const NOT_ALLOWED: i32 = -32_002;
 
 /// Why somebody is not let in, or not let on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -103,7 +104,7 @@ impl Gate {
     }
 
     /// Where and how a token is to be had; `None` when none is needed.
-    pub fn challenger(&self) -> Option<&Arc<Challenger>> {
+    pub fn challenger(&self) -> Option<&Challenger> {
         match self {
             Gate::Open(_) => None,
             Gate::Jwt(jwt) => Some(jwt.challenger()),

@@ -48,13 +48,7 @@ pub struct CatalogDeps {
 }
 
 pub struct Catalog {
-    registry: Arc<dyn Registry>,
-    cache: Arc<ToolCache>,
-    scheduler: Arc<Scheduler>,
-    runtimes: Arc<Runtimes>,
-    jobs: Arc<Jobs>,
-    policy: Arc<SandboxPolicy>,
-    audit: Audit,
+    deps: CatalogDeps,
     config: CatalogConfig,
 }
 
@@ -73,25 +67,7 @@ struct Stored {
 
 impl Catalog {
     pub fn new(deps: CatalogDeps, config: CatalogConfig) -> Self {
-        let CatalogDeps {
-            registry,
-            cache,
-            scheduler,
-            runtimes,
-            jobs,
-            policy,
-            audit,
-        } = deps;
-        Self {
-            registry,
-            cache,
-            scheduler,
-            runtimes,
-            jobs,
-            policy,
-            audit,
-            config,
-        }
+        Self { deps, config }
     }
 
     /// # Errors
@@ -105,14 +81,15 @@ impl Catalog {
         let target = draft.name.clone();
         let write = async {
             let (given, names) = (draft.runtime, draft.names());
-            let mut spec = draft.into_spec(&self.policy, self.config.reserved)?;
+            let mut spec = draft.into_spec(&self.deps.policy, self.config.reserved)?;
             self.require_free(caller, &spec.name).await?;
             let chosen = self.choose(given, names, &mut spec).await?;
             self.lock_dependencies(caller, &mut spec).await?;
-            self.try_examples(caller, &spec, 1).await?;
+            self.try_examples(caller, &spec).await?;
             let tenant = &caller.principal.tenant;
             let actor = &caller.principal.subject;
             let record = self
+                .deps
                 .registry
                 .create(tenant, &spec, self.config.max_tools, actor)
                 .await?;
@@ -181,6 +158,7 @@ impl Catalog {
             let name: ToolName = name.parse()?;
             let tenant = &caller.principal.tenant;
             let record = self
+                .deps
                 .registry
                 .delete(tenant, &name, expected, &caller.principal.subject)
                 .await?;
@@ -204,7 +182,7 @@ impl Catalog {
         admin_token: Option<&str>,
     ) -> Result<Arc<ToolSet>, CatalogError> {
         self.may_manage(caller, admin_token)?;
-        Ok(self.cache.tools(&caller.principal.tenant).await?)
+        Ok(self.deps.cache.tools(&caller.principal.tenant).await?)
     }
 
     /// # Errors
@@ -224,7 +202,7 @@ impl Catalog {
             .ok_or_else(|| RegistryError::NotFound(name).into())
     }
 
-    /// Reads, patches and writes; without an expected revision it starts over when another write came first.
+    /// Reads, patches and writes.
     async fn change(
         &self,
         caller: &Caller,
@@ -240,14 +218,11 @@ impl Catalog {
             let name: ToolName = name.parse()?;
             let mut attempt = 1;
             loop {
-                match self.change_once(caller, &name, &patch, expected).await {
-                    Err(CatalogError::Registry(RegistryError::Conflict { .. }))
-                        if expected.is_none() && attempt < MAX_WRITE_ATTEMPTS =>
-                    {
-                        attempt += 1;
-                    }
-                    ended => return ended,
+                let ended = self.change_once(caller, &name, &patch, expected).await;
+                if !starts_over(&ended, expected, attempt) {
+                    return ended;
                 }
+                attempt += 1;
             }
         };
         let stored = self
@@ -265,6 +240,7 @@ impl Catalog {
     ) -> Result<Stored, CatalogError> {
         let tenant = &caller.principal.tenant;
         let current = self
+            .deps
             .registry
             .get(tenant, name)
             .await?
@@ -280,8 +256,8 @@ impl Catalog {
             .into());
         }
         let before = (current.spec.dependencies.clone(), current.spec.image.clone());
-        let names = patch.names(&current.spec, &self.policy);
-        let mut spec = patch.apply(current.spec, &self.policy)?;
+        let names = patch.names(&current.spec, &self.deps.policy);
+        let mut spec = patch.apply(current.spec, &self.deps.policy)?;
         let mut chosen = None;
         if patch.concerns_runtime() {
             chosen = Some(self.choose(Some(spec.runtime), names, &mut spec).await?);
@@ -291,9 +267,10 @@ impl Catalog {
             self.lock_dependencies(caller, &mut spec).await?;
         }
         if patch.concerns_examples() {
-            self.try_examples(caller, &spec, expected + 1).await?;
+            self.try_examples(caller, &spec).await?;
         }
         let record = self
+            .deps
             .registry
             .update(tenant, &spec, expected, &caller.principal.subject)
             .await?;
@@ -306,7 +283,7 @@ impl Catalog {
         names: Names,
         spec: &mut ToolSpec,
     ) -> Result<Chosen, CatalogError> {
-        let chosen = self.runtimes.choose(given, names, &spec.code).await?;
+        let chosen = self.deps.runtimes.choose(given, names, &spec.code).await?;
         spec.runtime = chosen.requested;
         spec.runs_on = chosen.runs_on;
         Ok(chosen)
@@ -314,7 +291,7 @@ impl Catalog {
 
     /// Saves the author a resolution that would be for nothing.
     async fn require_free(&self, caller: &Caller, name: &ToolName) -> Result<(), CatalogError> {
-        match self.registry.get(&caller.principal.tenant, name).await? {
+        match self.deps.registry.get(&caller.principal.tenant, name).await? {
             Some(_) => Err(RegistryError::AlreadyExists(name.clone()).into()),
             None => Ok(()),
         }
@@ -329,7 +306,7 @@ impl Catalog {
         let lock = tokio::select! {
             biased;
             () = caller.cancel.cancelled() => return Err(CatalogError::Cancelled),
-            lock = self.scheduler.resolve_dependencies(tenant, &spec.image, &spec.dependencies) => lock,
+            lock = self.deps.scheduler.resolve_dependencies(tenant, &spec.image, &spec.dependencies) => lock,
         };
         let lock = lock.map_err(|error| match error {
             ResolveError::Refused(why) => CatalogError::Dependencies(why),
@@ -350,7 +327,7 @@ impl Catalog {
         details: Map<String, Value>,
         write: impl Future<Output = Result<Stored, CatalogError>>,
     ) -> Result<Stored, CatalogError> {
-        let mut entry = self.audit.begin(
+        let mut entry = self.deps.audit.begin(
             caller,
             Action {
                 name: action,
@@ -409,10 +386,16 @@ impl Catalog {
 
     /// The write is done: if the cache can't follow now, it will when the store answers again.
     async fn refresh(&self, caller: &Caller) {
-        if let Err(error) = self.cache.refresh(&caller.principal.tenant).await {
+        if let Err(error) = self.deps.cache.refresh(&caller.principal.tenant).await {
             tracing::warn!(%error, "a write is not visible on this replica yet");
         }
     }
+}
+
+/// Of a write that read first: whether another one came in between, and its author named no revision that forbids it.
+fn starts_over(ended: &Result<Stored, CatalogError>, expected: Option<Revision>, attempt: usize) -> bool {
+    let came_late = matches!(ended, Err(CatalogError::Registry(RegistryError::Conflict { .. })));
+    came_late && expected.is_none() && attempt < MAX_WRITE_ATTEMPTS
 }
 
 fn revision_details(expected: Option<Revision>) -> Map<String, Value> {

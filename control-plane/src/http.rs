@@ -28,7 +28,7 @@ pub use self::headers::RequestId;
 pub use self::metrics::{Metrics, MetricsError};
 pub use self::origin::OriginPolicy;
 pub use self::server::{ServerConfig, serve};
-use crate::auth::{Gate, WELL_KNOWN};
+use crate::auth::Gate;
 use crate::runtimes::Runtimes;
 
 #[derive(Clone)]
@@ -54,13 +54,10 @@ where
 {
     let path = state.path.clone();
     let mcp = from_fn_with_state(state.clone(), front::check).layer(mcp);
-    let metadata = || get(metadata::protected_resource);
     let mut router = Router::new();
-    if state.gate.challenger().is_some() {
-        // RFC 9728 puts it before the path; some clients look for it at the root.
-        router = router.route(WELL_KNOWN, metadata());
-        if path != "/" {
-            router = router.route(&format!("{WELL_KNOWN}{path}"), metadata());
+    if let Some(challenger) = state.gate.challenger() {
+        for place in challenger.metadata_paths(&path) {
+            router = router.route(&place, get(metadata::protected_resource));
         }
     }
     router

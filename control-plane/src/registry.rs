@@ -19,7 +19,9 @@ use tokio::sync::broadcast;
 pub use self::open_error::OpenError;
 pub use self::postgres::{PostgresConfig, PostgresRegistry};
 pub use self::sqlite::SqliteRegistry;
-pub use self::tool::{Example, InvalidTool, Past, Revision, RuntimeChoice, ToolName, ToolRecord, ToolSpec};
+pub use self::tool::{
+    Example, History, InvalidTool, Past, Revision, RuntimeChoice, ToolName, ToolRecord, ToolSpec,
+};
 
 /// What a receiver of changes may fall behind before it must take everything for changed.
 const CHANGES_KEPT: usize = 1024;
@@ -32,15 +34,22 @@ pub trait Registry: Send + Sync + 'static {
 
     async fn get(&self, tenant: &TenantId, name: &ToolName) -> Result<Option<ToolRecord>, RegistryError>;
 
-    /// What a tool of that name was, from the last revision below `before` down, `limit` of them at most; of a deleted tool
-    /// too.
+    /// The revisions of a name below `before`, the newest first, `limit` of them at most; of a deleted tool too.
     async fn history(
         &self,
         tenant: &TenantId,
         name: &ToolName,
         before: Option<Revision>,
         limit: u32,
-    ) -> Result<Vec<Past>, RegistryError>;
+    ) -> Result<History, RegistryError>;
+
+    /// What a tool was at a revision; both of its times are when that was written.
+    async fn revision(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<Option<ToolRecord>, RegistryError>;
 
     /// Fails when the name is taken or the tenant has `max_tools` already. The revision goes on from the last one of
     /// that name, a deleted tool's included; the first is 1.

@@ -9,6 +9,14 @@ use tokio::sync::Mutex;
 pub use crate::events::{EventStream, answer};
 use crate::stdio::StdioServer;
 
+/// An object with further fields.
+pub fn with(mut object: Value, further: Value) -> Value {
+    if let (Some(object), Value::Object(further)) = (object.as_object_mut(), further) {
+        object.extend(further);
+    }
+    object
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Era {
     /// 2025-11-25: `initialize` and a session id.
@@ -237,10 +245,8 @@ impl McpClient {
     /// # Errors
     /// When it is refused.
     pub async fn create_tool(&self, name: &str, code: &str, further: Value) -> Result<Value> {
-        let mut tool = json!({"name": name, "description": format!("The test's {name}."), "code": code});
-        if let (Some(tool), Value::Object(further)) = (tool.as_object_mut(), further) {
-            tool.extend(further);
-        }
+        let tool = json!({"name": name, "description": format!("The test's {name}."), "code": code});
+        let tool = with(tool, further);
         self.structured("dynamic.tool.create", json!({"tool": tool}))
             .await
     }

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::client::with;
+
 pub const AUDIENCE: &str = "the-server-of-the-tests";
 
 /// How it answers who asks for its keys.
@@ -139,12 +141,12 @@ impl Issuer {
     /// The claims of a good token with every scope but the administrator's, changed; what is `null` is left out.
     pub fn claims(&self, change: &Value) -> Value {
         let now = now();
-        let mut claims = json!({
+        let claims = json!({
             "iss": self.url, "aud": AUDIENCE, "sub": "alice", "client_id": "tests", "tenant": "acme",
             "scope": "mcp:call mcp:write mcp:sandbox", "iat": now, "exp": now + 600,
         });
-        if let (Some(claims), Some(change)) = (claims.as_object_mut(), change.as_object()) {
-            claims.extend(change.clone());
+        let mut claims = with(claims, change.clone());
+        if let Some(claims) = claims.as_object_mut() {
             claims.retain(|_, value| !value.is_null());
         }
         claims

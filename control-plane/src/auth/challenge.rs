@@ -8,7 +8,7 @@ use super::{Denied, ScopeNames};
 use crate::principal::Right;
 
 /// Where RFC 9728 puts the metadata of a resource, before the resource's own path.
-pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// What clients call this server, in their requests for a token.
@@ -67,6 +67,24 @@ impl Challenger {
         let metadata = metadata_url(&self.resource(request));
         parameters.push(format!("resource_metadata=\"{}\"", quotable(&metadata)));
         format!("Bearer {}", parameters.join(", "))
+    }
+
+    /// Where the metadata is looked for on this server: where the challenge says, and at the root, where some clients look.
+    pub fn metadata_paths(&self, endpoint: &str) -> Vec<String> {
+        let url = match &self.resource {
+            ResourceUrl::Fixed(url) => metadata_url(url),
+            ResourceUrl::ByHost(_) => String::new(),
+        };
+        let told = url.find(WELL_KNOWN).map(|at| url[at..].to_owned());
+        let beside = format!("{WELL_KNOWN}{}", endpoint.trim_end_matches('/'));
+        let mut paths: Vec<String> = [Some(WELL_KNOWN.to_owned()), Some(beside), told]
+            .into_iter()
+            .flatten()
+            .filter(|path| !path.contains(['{', '}', '*', '?', '#']))
+            .collect();
+        paths.sort();
+        paths.dedup();
+        paths
     }
 
     fn resource(&self, headers: &HeaderMap) -> String {
@@ -131,11 +149,8 @@ mod tests {
             resource,
             issuer: "https://issuer.example".to_owned(),
             scopes: ScopeNames {
-                call: "mcp:call".to_owned(),
-                write: "mcp:write".to_owned(),
-                sandbox: "mcp:sandbox".to_owned(),
-                admin: "mcp:admin".to_owned(),
                 always: vec!["openid".to_owned()],
+                ..ScopeNames::default()
             },
         }
     }
@@ -206,6 +221,23 @@ mod tests {
         ] {
             assert_eq!(metadata_url(resource), metadata);
         }
+    }
+
+    #[test]
+    fn the_metadata_is_where_the_challenge_says_and_at_the_root() {
+        let paths = |resource| challenger(resource).metadata_paths("/mcp");
+        let beside = [WELL_KNOWN.to_owned(), format!("{WELL_KNOWN}/mcp")];
+        assert_eq!(paths(ResourceUrl::ByHost("/mcp".to_owned())), beside);
+        assert_eq!(
+            paths(ResourceUrl::Fixed("https://a.example/mcp".to_owned())),
+            beside
+        );
+        assert_eq!(
+            paths(ResourceUrl::Fixed("https://a.example/tools/mcp".to_owned())),
+            [&beside[..], &[format!("{WELL_KNOWN}/tools/mcp")]].concat()
+        );
+        let root = challenger(ResourceUrl::Fixed("https://a.example".to_owned()));
+        assert_eq!(root.metadata_paths("/"), [WELL_KNOWN]);
     }
 
     #[test]

@@ -19,48 +19,57 @@ pub use self::claims::{ClaimPath, Rules};
 pub use self::issuer_keys::{IssuerKeys, KeySource};
 use self::keys::{Key, KeySet};
 use self::seen::{Seen, Verdict};
-use super::{Challenger, Denied, ScopeNames};
+use super::{Challenger, Denied, ResourceUrl, ScopeNames};
 use crate::principal::{Access, Right};
 
 #[derive(Debug, Clone)]
 pub struct JwtConfig {
     pub rules: Rules,
     pub scopes: ScopeNames,
+    pub resource: ResourceUrl,
 }
 
 pub struct Jwt {
-    config: JwtConfig,
+    rules: Rules,
     keys: Arc<IssuerKeys>,
     seen: Seen,
-    challenger: Arc<Challenger>,
+    challenger: Challenger,
     clock: Arc<dyn Clock>,
 }
 
 impl Jwt {
-    pub fn new(
-        config: JwtConfig,
-        keys: Arc<IssuerKeys>,
-        challenger: Arc<Challenger>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub fn new(config: JwtConfig, keys: Arc<IssuerKeys>, clock: Arc<dyn Clock>) -> Self {
+        let JwtConfig {
+            rules,
+            scopes,
+            resource,
+        } = config;
         Self {
-            config,
+            challenger: Challenger {
+                resource,
+                issuer: rules.issuer.clone(),
+                scopes,
+            },
+            rules,
             keys,
             seen: Seen::default(),
-            challenger,
             clock,
         }
     }
 
-    pub(super) fn challenger(&self) -> &Arc<Challenger> {
+    pub(super) fn challenger(&self) -> &Challenger {
         &self.challenger
+    }
+
+    fn scopes(&self) -> &ScopeNames {
+        &self.challenger.scopes
     }
 
     /// The denial of one that has not that right.
     pub(super) fn lacking(&self, right: Right) -> Denied {
         Denied::Scope {
-            missing: vec![self.config.scopes.of(right).to_owned()],
-            needed: self.config.scopes.needed(right),
+            missing: vec![self.scopes().of(right).to_owned()],
+            needed: self.scopes().needed(right),
         }
     }
 
@@ -116,27 +125,27 @@ impl Jwt {
         let claims = decoded
             .map_err(|_| Denied::Invalid("the signature of the access token is not the issuer's".to_owned()))?
             .claims;
-        let verified = self.config.rules.check(&claims, self.clock.now());
+        let verified = self.rules.check(&claims, self.clock.now());
         verified.map_err(|wrong| Denied::Invalid(wrong.to_string()))
     }
 
     fn access(&self, verified: &Verified) -> Result<Access, Denied> {
-        let lacking = verified.scopes.lacking(&self.config.scopes.always);
+        let lacking = verified.scopes.lacking(&self.scopes().always);
         if !lacking.is_empty() {
             return Err(Denied::Scope {
                 missing: lacking,
-                needed: self.config.scopes.needed(Right::Call),
+                needed: self.scopes().needed(Right::Call),
             });
         }
         Ok(Access {
             principal: Arc::new(verified.principal.clone()),
-            rights: self.config.scopes.rights(&verified.scopes),
+            rights: self.scopes().rights(&verified.scopes),
             until: None,
         })
     }
 
     fn still_good(&self, verdict: &Verdict) -> Result<Access, Denied> {
-        let left = time_left(verdict.expires, self.config.rules.leeway, self.clock.now());
+        let left = time_left(verdict.expires, self.rules.leeway, self.clock.now());
         let left = left.ok_or_else(|| Denied::Invalid(claims::Wrong::Expired.to_string()))?;
         Ok(Access {
             until: Instant::now().checked_add(left),

@@ -14,6 +14,11 @@ pub struct ScopeNames {
 }
 
 impl ScopeNames {
+    pub const CALL: &str = "mcp:call";
+    pub const WRITE: &str = "mcp:write";
+    pub const SANDBOX: &str = "mcp:sandbox";
+    pub const ADMIN: &str = "mcp:admin";
+
     pub fn of(&self, right: Right) -> &str {
         match right {
             Right::Call => &self.call,
@@ -47,6 +52,18 @@ impl ScopeNames {
     pub fn rights(&self, scopes: &Scopes) -> Rights {
         let granted = |right: &Right| scopes.has(self.of(*right));
         Right::ALL.into_iter().filter(granted).collect()
+    }
+}
+
+impl Default for ScopeNames {
+    fn default() -> Self {
+        Self {
+            call: Self::CALL.to_owned(),
+            write: Self::WRITE.to_owned(),
+            sandbox: Self::SANDBOX.to_owned(),
+            admin: Self::ADMIN.to_owned(),
+            always: Vec::new(),
+        }
     }
 }
 
@@ -89,11 +106,9 @@ mod tests {
 
     fn names() -> ScopeNames {
         ScopeNames {
-            call: "mcp:call".to_owned(),
-            write: "mcp:write".to_owned(),
-            sandbox: "mcp:call".to_owned(),
-            admin: "mcp:admin".to_owned(),
+            sandbox: ScopeNames::CALL.to_owned(),
             always: vec!["openid".to_owned()],
+            ..ScopeNames::default()
         }
     }
 

@@ -1,5 +1,7 @@
 //! Why a write did not happen, in words for its author.
 
+use std::time::Duration;
+
 use dynamic_mcp_shared::policy::PolicyError;
 
 use crate::registry::{InvalidTool, RegistryError, Revision, ToolName};
@@ -23,6 +25,12 @@ pub enum CatalogError {
     NoRevision { name: ToolName, revision: Revision },
     #[error("example {number} of {of} fails, and nothing was written: {why}")]
     Example { number: usize, of: usize, why: String },
+    #[error("example {number} could not be run now, and nothing was written: {why}")]
+    Untried {
+        number: usize,
+        why: String,
+        retry_after: Option<Duration>,
+    },
     #[error("the request was cancelled; nothing was written")]
     Cancelled,
     #[error("the dependencies could not be resolved now, and nothing was written: {0}")]
@@ -44,7 +52,7 @@ impl CatalogError {
             CatalogError::Example { .. } => "example",
             CatalogError::NoRevision { .. } => "not_found",
             CatalogError::Cancelled => "cancelled",
-            CatalogError::Unavailable(_) => "unavailable",
+            CatalogError::Unavailable(_) | CatalogError::Untried { .. } => "unavailable",
             CatalogError::Registry(error) => match error {
                 RegistryError::NotFound(_) => "not_found",
                 RegistryError::AlreadyExists(_) => "already_exists",

@@ -10,7 +10,7 @@ use super::{Catalog, CatalogError};
 use crate::jobs::JobReport;
 use crate::principal::Caller;
 use crate::registry::cache::Tool;
-use crate::registry::{Example, InvalidTool, Revision, ToolRecord, ToolSpec};
+use crate::registry::{Example, InvalidTool, ToolRecord, ToolSpec};
 
 pub(super) const MOST: usize = 10;
 /// Of all of them, as JSON.
@@ -34,16 +34,11 @@ pub(super) fn check(examples: &[Example]) -> Result<(), InvalidTool> {
 }
 
 impl Catalog {
-    /// Each in a sandbox of its own, one after the other. `revision` is the one that the tool is to have.
+    /// Each in a sandbox of its own, one after the other.
     ///
     /// # Errors
-    /// The first example that does not end as it says.
-    pub(super) async fn try_examples(
-        &self,
-        caller: &Caller,
-        spec: &ToolSpec,
-        revision: Revision,
-    ) -> Result<(), CatalogError> {
+    /// The first example that does not end as it says, or could not be run.
+    pub(super) async fn try_examples(&self, caller: &Caller, spec: &ToolSpec) -> Result<(), CatalogError> {
         if spec.examples.is_empty() {
             return Ok(());
         }
@@ -52,20 +47,33 @@ impl Catalog {
             isolation: Isolation::Call,
             ..spec.clone()
         };
+        let tenant = &caller.principal.tenant;
+        let last = self.deps.registry.history(tenant, &spec.name, None, 1).await?;
+        let last = last.revisions.first().map_or(0, |past| past.revision);
         let now = chrono::DateTime::UNIX_EPOCH;
         let tool = Arc::new(Tool::new(ToolRecord {
             content_hash: spec.content_hash(),
             spec,
-            revision,
+            // What it is to be, for the audit.
+            revision: last + 1,
             created_at: now,
             updated_at: now,
         }));
         let examples = &tool.record.spec.examples;
         for (number, example) in examples.iter().enumerate() {
             let args = Value::Object(example.args.clone());
-            let report = Box::pin(self.jobs.try_tool(caller, &tool, args)).await;
-            if report.outcome == Outcome::Cancelled {
-                return Err(CatalogError::Cancelled);
+            let report = Box::pin(self.deps.jobs.try_tool(caller, &tool, args)).await;
+            match report.outcome {
+                Outcome::Cancelled => return Err(CatalogError::Cancelled),
+                // Nothing is said of the example by that.
+                Outcome::NeverStarted | Outcome::Interrupted => {
+                    return Err(CatalogError::Untried {
+                        number: number + 1,
+                        why: said(&report),
+                        retry_after: report.retry_after,
+                    });
+                }
+                _ => {}
             }
             if let Some(why) = wrong(example, &report) {
                 return Err(CatalogError::Example {
@@ -91,11 +99,13 @@ fn wrong(example: &Example, report: &JobReport) -> Option<String> {
         (Outcome::Ok, Some(got), Some(expected)) => {
             Some(format!("it expects {}, and got {}", shown(expected), shown(&got)))
         }
-        (outcome, ..) => {
-            let said = report.error.as_ref().map(|error| format!(": {}", error.message));
-            Some(format!("it ended with {outcome}{}", said.unwrap_or_default()))
-        }
+        _ => Some(said(report)),
     }
+}
+
+fn said(report: &JobReport) -> String {
+    let error = report.error.as_ref().map(|error| format!(": {}", error.message));
+    format!("it ended with {}{}", report.outcome, error.unwrap_or_default())
 }
 
 /// JSON has one kind of number: 1 and 1.0 are the same.

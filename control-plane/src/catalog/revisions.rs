@@ -1,10 +1,11 @@
-//! The use cases of what a tool was: its history, what changed between two revisions, and the way back.
+//! The use cases of what a tool was: its history, what it was at a revision, and the way back.
 
+use dynamic_mcp_shared::job::Runtime;
 use serde_json::{Map, json};
 
-use super::{Catalog, CatalogError, Stored, Written, draft, revision_details};
+use super::{Catalog, CatalogError, Stored, Written, draft, revision_details, starts_over};
 use crate::principal::Caller;
-use crate::registry::{Past, RegistryError, Revision, ToolName};
+use crate::registry::{History, RegistryError, Revision, ToolName, ToolRecord};
 
 impl Catalog {
     /// The revisions of a name below `before`, the newest first, those of a deleted tool too.
@@ -18,15 +19,16 @@ impl Catalog {
         name: &str,
         before: Option<Revision>,
         limit: u32,
-    ) -> Result<Vec<Past>, CatalogError> {
+    ) -> Result<History, CatalogError> {
         self.may_manage(caller, admin_token)?;
         let name: ToolName = name.parse()?;
         let tenant = &caller.principal.tenant;
-        let past = self.registry.history(tenant, &name, before, limit).await?;
-        if past.is_empty() && before.is_none() {
+        let history = self.deps.registry.history(tenant, &name, before, limit).await?;
+        let never = history.revisions.is_empty() && history.next_before.is_none() && before.is_none();
+        if never {
             return Err(RegistryError::NotFound(name).into());
         }
-        Ok(past)
+        Ok(history)
     }
 
     /// # Errors
@@ -37,10 +39,9 @@ impl Catalog {
         admin_token: Option<&str>,
         name: &str,
         revision: Revision,
-    ) -> Result<Past, CatalogError> {
+    ) -> Result<ToolRecord, CatalogError> {
         self.may_manage(caller, admin_token)?;
-        let name: ToolName = name.parse()?;
-        self.past(caller, &name, revision).await
+        self.at_revision(caller, &name.parse()?, revision).await
     }
 
     /// Writes what the tool was at that revision as a new one. A tool that was deleted is there again.
@@ -60,21 +61,14 @@ impl Catalog {
         details.insert("to".to_owned(), json!(to));
         let write = async {
             let name: ToolName = name.parse()?;
-            let (tenant, actor) = (&caller.principal.tenant, &caller.principal.subject);
-            let spec = self.past(caller, &name, to).await?.record.spec;
-            draft::check(&spec, &self.policy)?;
-            let record = match (self.registry.get(tenant, &name).await?, expected) {
-                (Some(current), expected) => {
-                    let expected = expected.unwrap_or(current.revision);
-                    self.registry.update(tenant, &spec, expected, actor).await?
+            let mut attempt = 1;
+            loop {
+                let ended = self.rollback_once(caller, &name, to, expected).await;
+                if !starts_over(&ended, expected, attempt) {
+                    return ended;
                 }
-                (None, None) => {
-                    let most = self.config.max_tools;
-                    self.registry.create(tenant, &spec, most, actor).await?
-                }
-                (None, Some(_)) => return Err(RegistryError::NotFound(name).into()),
-            };
-            Ok(Stored { record, chosen: None })
+                attempt += 1;
+            }
         };
         let stored = self
             .audited(caller, admin_token, "dynamic.tool.rollback", name, details, write)
@@ -82,12 +76,45 @@ impl Catalog {
         self.published(caller, stored).await
     }
 
-    async fn past(&self, caller: &Caller, name: &ToolName, revision: Revision) -> Result<Past, CatalogError> {
-        let before = revision.checked_add(1);
+    async fn rollback_once(
+        &self,
+        caller: &Caller,
+        name: &ToolName,
+        to: Revision,
+        expected: Option<Revision>,
+    ) -> Result<Stored, CatalogError> {
+        let (tenant, actor) = (&caller.principal.tenant, &caller.principal.subject);
+        let registry = &self.deps.registry;
+        let mut spec = self.at_revision(caller, name, to).await?.spec;
+        if spec.runs_on != Runtime::Node {
+            // It has whatever image was the default then, and uses none.
+            spec.image = self.deps.policy.default_image().to_owned();
+        }
+        draft::check(&spec, &self.deps.policy)?;
+        let record = match (registry.get(tenant, name).await?, expected) {
+            (Some(current), expected) => {
+                let expected = expected.unwrap_or(current.revision);
+                registry.update(tenant, &spec, expected, actor).await?
+            }
+            (None, None) => {
+                registry
+                    .create(tenant, &spec, self.config.max_tools, actor)
+                    .await?
+            }
+            (None, Some(_)) => return Err(RegistryError::NotFound(name.clone()).into()),
+        };
+        Ok(Stored { record, chosen: None })
+    }
+
+    async fn at_revision(
+        &self,
+        caller: &Caller,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<ToolRecord, CatalogError> {
         let tenant = &caller.principal.tenant;
-        let found = self.registry.history(tenant, name, before, 1).await?;
-        let exact = found.into_iter().find(|past| past.record.revision == revision);
-        exact.ok_or_else(|| CatalogError::NoRevision {
+        let found = self.deps.registry.revision(tenant, name, revision).await?;
+        found.ok_or_else(|| CatalogError::NoRevision {
             name: name.clone(),
             revision,
         })

@@ -10,7 +10,8 @@ use super::{ConfigError, fault};
 use crate::auth::jwt::{JwtConfig, Rules};
 use crate::auth::{ResourceUrl, ScopeNames};
 
-/// Those without a default, in the mode that needs them.
+/// Those that tokens can't be taken without.
+pub(super) const JWT_NEEDED: [&str; 3] = ["MCP_AUTH_JWKS_URL", "MCP_AUTH_ISSUER", "MCP_AUTH_AUDIENCE"];
 pub(super) const JWT_ONLY: [&str; 13] = [
     "MCP_AUTH_JWKS_URL",
     "MCP_AUTH_ISSUER",
@@ -34,7 +35,6 @@ pub struct AuthSettings {
     /// PEM.
     pub authority: Option<Vec<u8>>,
     pub jwt: JwtConfig,
-    pub resource: ResourceUrl,
 }
 
 impl AuthArgs {
@@ -61,8 +61,8 @@ impl AuthArgs {
             jwks_url,
             jwks_refresh: Duration::from_secs(self.auth_jwks_refresh_seconds.into()),
             authority: authority.transpose()?,
-            resource: self.resource(&audience, path),
             jwt: JwtConfig {
+                resource: self.resource(&audience, path),
                 rules: Rules {
                     issuer,
                     audience,

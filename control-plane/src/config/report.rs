@@ -99,7 +99,11 @@ fn auth(settings: &Settings) -> Value {
     let Some(auth) = &settings.auth else {
         return json!({ "mode": "none", "adminToken": presence(settings.registry.admin_token.is_some()) });
     };
-    let JwtConfig { rules, scopes } = &auth.jwt;
+    let JwtConfig {
+        rules,
+        scopes,
+        resource,
+    } = &auth.jwt;
     json!({
         "mode": "jwt",
         "jwksUrl": without_user(auth.jwks_url.as_str()),
@@ -116,7 +120,7 @@ fn auth(settings: &Settings) -> Value {
             "sandbox": scopes.sandbox,
             "admin": scopes.admin,
         },
-        "resource": match &auth.resource {
+        "resource": match resource {
             ResourceUrl::Fixed(url) => Some(url),
             ResourceUrl::ByHost(_) => None,
         },

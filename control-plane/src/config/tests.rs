@@ -284,7 +284,7 @@ const JWT: [&str; 5] = [
 fn tokens_are_taken_of_an_issuer_for_an_audience_and_checked_with_its_keys() {
     let auth = settings(&JWT).unwrap().auth.unwrap();
     assert_eq!(auth.jwt.rules.issuer, "https://issuer.example");
-    assert_eq!(auth.resource, ResourceUrl::ByHost("/mcp".to_owned()));
+    assert_eq!(auth.jwt.resource, ResourceUrl::ByHost("/mcp".to_owned()));
     assert!(settings(&[]).unwrap().auth.is_none());
     for (left_out, variable) in [
         (2, "MCP_AUTH_ISSUER"),
@@ -302,12 +302,22 @@ fn tokens_are_taken_of_an_issuer_for_an_audience_and_checked_with_its_keys() {
 }
 
 #[test]
+fn settings_of_tokens_without_a_word_of_the_mode_do_not_open_the_server() {
+    let message = refused(&["--transport=http", "--auth-issuer=x"]);
+    assert!(
+        message.starts_with("MCP_AUTH_MODE (--auth-mode): is needed with MCP_AUTH_ISSUER"),
+        "{message}"
+    );
+}
+
+#[test]
 fn an_audience_that_is_an_address_is_what_clients_ask_tokens_for() {
     let resource = |arguments: &[&str]| {
         settings(&[&JWT[..4], arguments].concat())
             .unwrap()
             .auth
             .unwrap()
+            .jwt
             .resource
     };
     let fixed = |url: &str| ResourceUrl::Fixed(url.to_owned());

@@ -9,7 +9,7 @@ use dynamic_mcp_shared::join_token::JoinToken;
 use dynamic_mcp_shared::telemetry::TelemetryConfig;
 use secrecy::ExposeSecret as _;
 
-use super::auth::JWT_ONLY;
+use super::auth::{JWT_NEEDED, JWT_ONLY};
 use super::cli::{self, Config};
 use super::secret::read_secret;
 use super::settings::{Backend, FleetSettings, HttpSettings, RegistrySettings, Settings};
@@ -51,9 +51,9 @@ impl Config {
     /// The first setting that is not available, unusable, or contradicts another one.
     pub fn validate(&self) -> Result<Settings, ConfigError> {
         self.refuse_what_comes_later()?;
+        let auth = self.auth()?;
         let mut warnings = self.unused()?;
         let state_dir = self.state_dir()?;
-        let auth = self.auth()?;
         let mut registry = self.registry(&state_dir)?;
         if self.server.transport == Transport::Http {
             warnings.extend(self.exposure(auth.is_some(), registry.admin_token.is_some()));
@@ -182,6 +182,18 @@ impl Config {
     fn auth(&self) -> Result<Option<AuthSettings>, ConfigError> {
         if self.auth.auth_mode == AuthMode::Jwt && self.server.transport == Transport::Stdio {
             let problem = "jwt is for MCP_TRANSPORT=http: over stdio whoever started the process is its user";
+            return Err(fault("MCP_AUTH_MODE", problem));
+        }
+        // Who gives these means to let in by token, and must not get a server that lets in everybody.
+        let meant = JWT_NEEDED
+            .into_iter()
+            .find(|setting| self.sources.of_variable(setting).is_some());
+        if let (Transport::Http, None, Some(setting)) = (
+            self.server.transport,
+            self.sources.of_variable("MCP_AUTH_MODE"),
+            meant,
+        ) {
+            let problem = format!("is needed with {setting}: jwt, or none to let in everybody");
             return Err(fault("MCP_AUTH_MODE", problem));
         }
         self.auth.settings(&self.http.path)

@@ -5,13 +5,12 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::json;
 
-use crate::auth::{Denied, Gate};
+use crate::auth::{Denied, Gate, NOT_ALLOWED};
 
 /// JSON-RPC leaves this range to servers.
 const SERVER_ERROR: i32 = -32_000;
-/// From the contract: without a token, and with one that does not do.
+/// From the contract: without a token.
 const UNAUTHENTICATED: i32 = -32_001;
-const NOT_ALLOWED: i32 = -32_002;
 
 pub(super) async fn not_found(uri: Uri) -> Response {
     plain(
@@ -32,10 +31,14 @@ pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Response {
 
 /// A refusal at the MCP endpoint, in the shape that a client of it reads.
 pub(super) fn json_rpc(status: StatusCode, reason: &'static str, message: &str) -> Response {
+    refusal(status, SERVER_ERROR, reason, message)
+}
+
+fn refusal(status: StatusCode, code: i32, reason: &'static str, message: &str) -> Response {
     let body = json!({
         "jsonrpc": "2.0",
         "id": null,
-        "error": { "code": SERVER_ERROR, "message": message, "data": { "reason": reason } },
+        "error": { "code": code, "message": message, "data": { "reason": reason } },
     });
     (status, Json(body)).into_response()
 }
@@ -48,12 +51,7 @@ pub fn denied(gate: &Gate, denied: &Denied, request: &HeaderMap) -> Response {
         Denied::NoKeys => SERVER_ERROR,
         _ => NOT_ALLOWED,
     };
-    let body = json!({
-        "jsonrpc": "2.0",
-        "id": null,
-        "error": { "code": code, "message": denied.to_string(), "data": { "reason": denied.reason() } },
-    });
-    let mut response = (denied.status(), Json(body)).into_response();
+    let mut response = refusal(denied.status(), code, denied.reason(), &denied.to_string());
     if let Some(challenger) = gate.challenger() {
         response.headers_mut().extend(challenger.headers(denied, request));
     }

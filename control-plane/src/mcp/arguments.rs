@@ -4,8 +4,11 @@
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
+use crate::registry::Revision;
+
 /// Longest piece of a value that a refusal repeats.
 const SHOWN_CHARS: usize = 60;
+const REVISION: &str = "a whole number from 1";
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -113,18 +116,16 @@ impl Arguments {
         }
     }
 
-    /// A whole number, at least `min`.
-    pub(super) fn integer(
-        &mut self,
-        name: &'static str,
-        min: u64,
-        allowed: &str,
-    ) -> Result<u64, BadArgument> {
-        let number = self.optional_integer(name, min, allowed)?;
-        number.ok_or_else(|| self.wrong(name, allowed, None))
+    pub(super) fn revision(&mut self, name: &'static str) -> Result<Revision, BadArgument> {
+        let number = self.optional_revision(name)?;
+        number.ok_or_else(|| self.wrong(name, REVISION, None))
     }
 
-    /// The same, where it may be left out.
+    pub(super) fn optional_revision(&mut self, name: &'static str) -> Result<Option<Revision>, BadArgument> {
+        self.optional_integer(name, 1, REVISION)
+    }
+
+    /// A whole number, at least `min`.
     pub(super) fn optional_integer(
         &mut self,
         name: &'static str,

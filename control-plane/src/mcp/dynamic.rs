@@ -97,12 +97,10 @@ pub(super) async fn call_by_name(invocation: Invocation<'_>) -> Result<CallToolR
     let mut arguments = Arguments::new(arguments, &["name", "args", "revision", "contentHash"])?;
     let name = arguments.string("name")?;
     let args = arguments.map("args")?;
-    let pin = Pin {
-        revision: arguments
-            .optional_integer("revision", 1, "a whole number from 1")?
-            .or(pin.revision),
-        content_hash: arguments.optional_string("contentHash")?.or(pin.content_hash),
-    };
+    let pin = pin.and(Pin {
+        revision: arguments.optional_revision("revision")?,
+        content_hash: arguments.optional_string("contentHash")?,
+    })?;
     match deps.cache.tools(&caller.principal.tenant).await {
         Err(error) => Ok(unavailable(&error)),
         Ok(tools) => match find(&tools, &name) {

@@ -13,7 +13,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use futures::future::BoxFuture;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use tower::Service;
@@ -25,6 +25,7 @@ use super::{DynamicMcp, McpDeps, request};
 use crate::auth::Gate;
 use crate::http::refuse;
 
+const SESSION_ID: &str = "mcp-session-id";
 /// How long a client may take to send a request's body.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -113,10 +114,14 @@ impl Inner {
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
         let access = request::access_of(request.extensions()).clone();
         let principal = access.principal.clone();
-        let (parts, body) = request.into_parts();
-        // To one who did not begin it, a session does not exist.
-        if session_id(&parts.headers).is_some_and(|id| self.sessions.is_foreign(id, &principal)) {
-            return errors::no_such_session();
+        let (mut parts, body) = request.into_parts();
+        // To one who did not begin it, a session is as one that never was.
+        if session_id(&parts.headers).is_some_and(|id| !self.sessions.is_own(id, &principal)) {
+            // rmcp says of any that it has ended.
+            if parts.method == Method::DELETE {
+                return errors::no_such_session();
+            }
+            parts.headers.insert(SESSION_ID, HeaderValue::from_static("none"));
         }
         let body = match collect(body, self.max_body_bytes).await {
             Ok(body) => body,
@@ -141,7 +146,7 @@ impl Inner {
 }
 
 fn session_id(headers: &HeaderMap) -> Option<&str> {
-    header(headers, "mcp-session-id")
+    header(headers, SESSION_ID)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

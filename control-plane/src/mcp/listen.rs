@@ -12,6 +12,7 @@ use dynamic_mcp_shared::ids::TenantId;
 use super::changes::ToolChanges;
 use super::request;
 use super::server::DynamicMcp;
+use crate::principal::Right;
 
 /// Listeners of one connection whose acknowledgement is on its way.
 const MAX_WAITING: usize = 64;
@@ -49,6 +50,7 @@ impl Waiting {
 /// Runs until the client closes the request, which is an error to nobody, or the server shuts down, which ends it with
 /// a result.
 pub(super) async fn listen(server: &DynamicMcp, subscription: SubscriptionContext) -> Result<(), ErrorData> {
+    request::require(subscription.request_context(), Right::Call)?;
     let tenant = request::principal(subscription.request_context()).tenant.clone();
     let cache = &server.deps().cache;
     let receiver = server

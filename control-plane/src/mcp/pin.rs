@@ -39,6 +39,25 @@ impl Pin {
         })
     }
 
+    /// Both of what was pinned in two places.
+    ///
+    /// # Errors
+    /// When they contradict each other.
+    pub(super) fn and(self, other: Self) -> Result<Self, BadArgument> {
+        fn one<T: PartialEq>(first: Option<T>, second: Option<T>) -> Result<Option<T>, BadArgument> {
+            match (first, second) {
+                (Some(first), Some(second)) if first != second => Err(BadArgument::new(
+                    "the arguments pin another revision or contentHash than _meta does; leave one of them out",
+                )),
+                (first, second) => Ok(first.or(second)),
+            }
+        }
+        Ok(Self {
+            revision: one(self.revision, other.revision)?,
+            content_hash: one(self.content_hash, other.content_hash)?,
+        })
+    }
+
     /// What is not as pinned, if anything.
     pub(super) fn broken_by(&self, record: &ToolRecord) -> Option<String> {
         let now = |what: &str, pinned: &dyn std::fmt::Display, is: &dyn std::fmt::Display| {
@@ -73,6 +92,25 @@ mod tests {
 
     fn pin(meta: Value) -> Result<Pin, String> {
         Pin::of(meta.as_object().unwrap()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn pins_of_two_places_both_hold_or_are_refused() {
+        let revision = |revision| Pin {
+            revision: Some(revision),
+            content_hash: None,
+        };
+        let hash = Pin {
+            revision: None,
+            content_hash: Some("a".to_owned()),
+        };
+        let both = revision(3).and(hash).unwrap();
+        assert_eq!(
+            (both.revision, both.content_hash.as_deref()),
+            (Some(3), Some("a"))
+        );
+        assert!(revision(3).and(revision(3)).is_ok());
+        assert!(revision(3).and(revision(4)).is_err());
     }
 
     #[test]

@@ -11,11 +11,9 @@ use rmcp::{ErrorData, RoleServer};
 use tokio::time::Instant;
 use tracing::Span;
 
-use crate::auth::Denied;
+use crate::auth::{Denied, NOT_ALLOWED};
 use crate::http::RequestId;
 use crate::principal::{Access, Caller, Principal, Right};
-
-const NOT_ALLOWED: i32 = -32_002;
 
 /// Over stdio, and over HTTP without auth.
 static ANONYMOUS: LazyLock<Access> = LazyLock::new(Access::anonymous);

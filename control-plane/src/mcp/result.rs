@@ -208,10 +208,17 @@ pub(super) fn invalid_arguments(wrong: &BadArgument, has_output_schema: bool) ->
 
 pub(super) fn catalog_refused(error: &CatalogError) -> CallToolResult {
     let mut result = refused(error.to_string(), error.kind());
-    if let (CatalogError::Registry(error), Some(Value::Object(structured))) =
-        (error, &mut result.structured_content)
-    {
-        add_details(error, structured);
+    if let Some(Value::Object(structured)) = &mut result.structured_content {
+        match error {
+            CatalogError::Registry(error) => add_details(error, structured),
+            CatalogError::Untried {
+                retry_after: Some(wait),
+                ..
+            } => {
+                structured.insert("retryAfterMs".to_owned(), millis(*wait).into());
+            }
+            _ => {}
+        }
     }
     result
 }

@@ -10,10 +10,12 @@ mod outbox;
 mod streams;
 mod transport;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use futures::Stream;
 use parking_lot::Mutex;
@@ -76,12 +78,12 @@ impl Sessions {
         sessions
     }
 
-    /// Whether there is such a session and it is somebody else's.
-    pub(super) fn is_foreign(&self, id: &str, principal: &Principal) -> bool {
+    /// Whether there is such a session and this one began it.
+    pub(super) fn is_own(&self, id: &str, principal: &Principal) -> bool {
         self.open
             .lock()
             .get(id)
-            .is_some_and(|session| *session.owner != *principal)
+            .is_some_and(|session| *session.owner == *principal)
     }
 
     fn session(&self, id: &SessionId) -> Result<Arc<Session>, LocalSessionManagerError> {
@@ -89,17 +91,26 @@ impl Sessions {
         session.ok_or_else(|| LocalSessionManagerError::SessionNotFound(id.clone()))
     }
 
-    /// The session that has been idle the longest, if it must go to let another in.
-    fn to_evict(&self) -> Result<Option<SessionId>, SessionsError> {
+    /// The session that must go to let another one of that tenant in: of the idle ones, of the tenant with the most
+    /// sessions, the one that has been so the longest. A tenant takes no place from one that has fewer than itself.
+    fn to_evict(&self, tenant: &TenantId) -> Result<Option<SessionId>, SessionsError> {
         let open = self.open.lock();
         if open.len() < self.max {
             return Ok(None);
         }
-        let idle = open
-            .iter()
-            .filter_map(|(id, session)| Some((session.activity.idle_since()?, id)));
-        let longest = idle.min_by_key(|(since, _)| *since).map(|(_, id)| id.clone());
-        longest.map(Some).ok_or(SessionsError::Full { max: self.max })
+        let mut counts: HashMap<&TenantId, usize> = HashMap::new();
+        for session in open.values() {
+            *counts.entry(&session.owner.tenant).or_default() += 1;
+        }
+        let of = |tenant| counts.get(tenant).copied().unwrap_or(0);
+        let candidates = open.iter().filter_map(|(id, session)| {
+            let count = of(&session.owner.tenant);
+            (count >= of(tenant)).then_some((Reverse(count), session.activity.idle_since()?, id))
+        });
+        let longest = candidates.min_by_key(|(count, since, _)| (*count, *since));
+        longest
+            .map(|(_, _, id)| Some(id.clone()))
+            .ok_or(SessionsError::Full { max: self.max })
     }
 
     fn expired(&self, now: Instant) -> Vec<SessionId> {
@@ -138,7 +149,8 @@ impl SessionManager for Sessions {
     type Transport = SessionTransport;
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
-        match self.to_evict() {
+        let owner = in_front::principal();
+        match self.to_evict(&owner.tenant) {
             Ok(None) => {}
             Ok(Some(id)) => {
                 metrics::counter!(metric_names::HTTP_SESSIONS_EXPIRED).increment(1);
@@ -151,7 +163,7 @@ impl SessionManager for Sessions {
         }
         let (id, transport) = self.inner.create_session().await?;
         let session = Arc::new(Session {
-            owner: in_front::principal(),
+            owner,
             activity: Activity::default(),
             outbox: Arc::default(),
             progress: Progress::default(),

@@ -34,7 +34,7 @@ use self::changes::Changes;
 pub use self::config::PostgresConfig;
 use super::row::unavailable;
 use super::write::{Command, Write};
-use super::{Change, OpenError, Past, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec};
+use super::{Change, History, OpenError, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec};
 
 /// A lost Postgres is noticed within this.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -186,10 +186,25 @@ impl Registry for PostgresRegistry {
         name: &ToolName,
         before: Option<Revision>,
         limit: u32,
-    ) -> Result<Vec<Past>, RegistryError> {
+    ) -> Result<History, RegistryError> {
+        // As many as a page has can be as large as all tools.
+        let until = Instant::now() + LOAD_DEADLINE;
+        let mut lease = self.shared.lease(Instant::now() + DEADLINE).await?;
+        let work = statements::history(lease.connection(), tenant, name, before, limit);
+        let ended = in_time(until, work).await?;
+        lease.give_back();
+        ended
+    }
+
+    async fn revision(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<Option<ToolRecord>, RegistryError> {
         let until = Instant::now() + DEADLINE;
         let mut lease = self.shared.lease(until).await?;
-        let work = statements::history(lease.connection(), tenant, name, before, limit);
+        let work = statements::revision(lease.connection(), tenant, name, revision);
         let ended = in_time(until, work).await?;
         lease.give_back();
         ended

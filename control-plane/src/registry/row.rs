@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Past, RegistryError, Revision, ToolRecord, ToolSpec};
+use super::{History, Past, RegistryError, Revision, ToolRecord, ToolSpec};
 
 /// The columns of `tools`, as the driver gives them.
 pub(super) struct StoredTool {
@@ -60,18 +60,58 @@ pub(super) struct StoredRevision {
     pub(super) actor: String,
 }
 
-/// As [`readable`]: what a newer version wrote is left out.
-pub(super) fn readable_past(rows: Vec<StoredRevision>) -> Vec<Past> {
-    rows.into_iter()
-        .filter_map(|row| {
-            let record = readable(vec![row.tool]).pop()?;
-            Some(Past {
-                record,
-                action: row.action,
-                actor: row.actor,
-            })
-        })
-        .collect()
+/// A page while its rows come. Each is put in and let go, for what a revision consists of can be a megabyte.
+#[derive(Default)]
+pub(super) struct HistoryPage {
+    limit: usize,
+    rows: usize,
+    history: History,
+    last: Option<Revision>,
+}
+
+impl HistoryPage {
+    pub(super) fn new(limit: u32) -> Self {
+        Self {
+            limit: limit as usize,
+            ..Self::default()
+        }
+    }
+
+    /// The rows to ask for: one more, to know whether there is a next page.
+    pub(super) fn rows(&self) -> i64 {
+        i64::try_from(self.limit).unwrap_or(i64::MAX).saturating_add(1)
+    }
+
+    pub(super) fn add(&mut self, row: StoredRevision) {
+        self.rows += 1;
+        if self.rows > self.limit {
+            self.history.next_before = self.last;
+            return;
+        }
+        self.last = from_column(row.tool.revision).ok();
+        // As with the tools: one row of a newer version must not take the others away.
+        let StoredRevision { tool, action, actor } = row;
+        self.history
+            .revisions
+            .extend(readable(vec![tool]).pop().map(|record| Past {
+                revision: record.revision,
+                action,
+                content_hash: record.content_hash,
+                actor,
+                created_at: record.created_at,
+                runs_on: record.spec.runs_on,
+                code_bytes: record.spec.code.len(),
+            }));
+    }
+
+    pub(super) fn finish(self) -> History {
+        self.history
+    }
+}
+
+/// A bound from outside: no revision is above what a column can hold.
+pub(super) fn clamped(revision: Option<Revision>) -> Option<i64> {
+    revision.map(|revision| i64::try_from(revision).unwrap_or(i64::MAX))
 }
 
 pub(super) fn spec_json(spec: &ToolSpec) -> Result<String, RegistryError> {

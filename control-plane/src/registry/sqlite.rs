@@ -23,7 +23,8 @@ pub(super) use self::statements::SqliteStatements;
 use super::row::unavailable;
 use super::write::{self, Command, Write};
 use super::{
-    CHANGES_KEPT, Change, OpenError, Past, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec,
+    CHANGES_KEPT, Change, History, OpenError, Registry, RegistryError, Revision, ToolName, ToolRecord,
+    ToolSpec,
 };
 
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -178,9 +179,19 @@ impl Registry for SqliteRegistry {
         name: &ToolName,
         before: Option<Revision>,
         limit: u32,
-    ) -> Result<Vec<Past>, RegistryError> {
+    ) -> Result<History, RegistryError> {
         let mut turn = self.store.turn().await?;
         statements::history(turn.connection()?, tenant, name, before, limit).await
+    }
+
+    async fn revision(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<Option<ToolRecord>, RegistryError> {
+        let mut turn = self.store.turn().await?;
+        statements::revision(turn.connection()?, tenant, name, revision).await
     }
 
     async fn create(

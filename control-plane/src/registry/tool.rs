@@ -198,14 +198,26 @@ impl ToolSpec {
     }
 }
 
-/// What a tool was, and whose doing that is.
+/// A page of what a tool was.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History {
+    /// The newest first. What can't be read is left out.
+    pub revisions: Vec<Past>,
+    /// Where the next page begins, if there is one.
+    pub next_before: Option<Revision>,
+}
+
+/// A revision without what it consists of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Past {
-    /// Both of its times are when it was written.
-    pub record: ToolRecord,
+    pub revision: Revision,
     /// `create`, `update`, `delete` or `import`. What was deleted is as it was before.
     pub action: String,
+    pub content_hash: ContentHash,
     pub actor: String,
+    pub created_at: DateTime<Utc>,
+    pub runs_on: Runtime,
+    pub code_bytes: usize,
 }
 
 /// One revision of a tool, as the registry gives it out.

@@ -88,6 +88,29 @@ async fn a_new_session_pushes_out_the_longest_idle_one_and_none_that_is_busy() {
 }
 
 #[tokio::test]
+async fn a_tenant_with_many_sessions_takes_no_place_from_one_with_few() {
+    let rig = Rig::with(Profile::Enterprise, config(Duration::from_secs(60), 3)).await;
+    let few = Session::begin(&rig).await;
+    let begin_as_other = async || {
+        let mut request = initialize();
+        request.extensions_mut().insert(somebody("other"));
+        rig.send(request).await.status()
+    };
+    for _ in 0..5 {
+        assert_eq!(begin_as_other().await, 200);
+    }
+    assert_eq!(
+        few.result(1, "ping", json!({})).await,
+        json!({}),
+        "it was idle for the longest"
+    );
+    let more = Session::begin(&rig).await;
+    for own in [&few, &more] {
+        assert_eq!(own.result(2, "ping", json!({})).await, json!({}));
+    }
+}
+
+#[tokio::test]
 async fn an_unread_stream_holds_up_no_call() {
     let rig = Rig::new().await;
     rig.create(json!({"name": "prints", "description": "d", "code": "print"}))

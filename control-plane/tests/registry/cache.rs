@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dynamic_mcp_control_plane::registry::cache::ToolCache;
 use dynamic_mcp_control_plane::registry::{
-    Change, Past, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec,
+    Change, History, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec,
 };
 use dynamic_mcp_shared::ids::TenantId;
 use futures::future::join_all;
@@ -68,8 +68,17 @@ impl Registry for Faulty {
         name: &ToolName,
         before: Option<Revision>,
         limit: u32,
-    ) -> Result<Vec<Past>, RegistryError> {
+    ) -> Result<History, RegistryError> {
         self.real.history(tenant, name, before, limit).await
+    }
+
+    async fn revision(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<Option<ToolRecord>, RegistryError> {
+        self.real.revision(tenant, name, revision).await
     }
 
     async fn create(

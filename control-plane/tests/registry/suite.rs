@@ -265,21 +265,32 @@ async fn every_write_is_in_the_history_of_its_tenant(store: Arc<Store>) {
     };
     let all = history(None, 10).await;
     let told: Vec<_> = all
+        .revisions
         .iter()
-        .map(|past| (past.record.revision, past.action.as_str(), past.actor.as_str()))
+        .map(|past| (past.revision, past.action.as_str(), past.actor.as_str()))
         .collect();
     assert_eq!(
         told,
         [(3, "delete", "cy"), (2, "update", "bob"), (1, "create", "ann")]
     );
+    assert_eq!(all.revisions[2].created_at, first.created_at);
+    assert_eq!(all.revisions[1].created_at, store.clock.now());
+    assert_eq!(all.revisions[1].code_bytes, changed.code.len());
+    assert_eq!(all.next_before, None);
+
+    let page = history(Some(3), 1).await;
     assert_eq!(
-        (&all[1].record.spec, &all[2].record.spec),
-        (&changed, &spec("hello"))
+        (&page.revisions[..], page.next_before),
+        (&all.revisions[1..2], Some(2))
     );
-    assert_eq!(all[2].record.created_at, first.created_at);
-    assert_eq!(all[1].record.created_at, store.clock.now());
-    assert_eq!(history(Some(3), 1).await, all[1..2]);
-    assert_eq!(history(Some(1), 1).await, []);
+    assert_eq!(history(Some(1), 1).await.revisions, []);
+    assert_eq!(history(Some(u64::MAX), 10).await, all);
+
+    let revision = async |revision| registry.revision(&acme, &name("hello"), revision).await.unwrap();
+    assert_eq!(revision(1).await.map(|record| record.spec), Some(spec("hello")));
+    assert_eq!(revision(2).await.map(|record| record.spec), Some(changed));
+    assert_eq!(revision(9).await, None);
+    assert_eq!(revision(u64::MAX).await, None);
 }
 
 async fn no_tool_past_the_maximum_even_when_many_race(store: Arc<Store>) {

@@ -33,6 +33,7 @@ pub struct IssuerKeys {
     source: Box<dyn KeySource>,
     refresh: Duration,
     readiness: Readiness,
+    lifecycle: Lifecycle,
     current: RwLock<Option<Arc<KeySet>>>,
     /// When the last fetch ended; held during one.
     fetched: Mutex<Option<Instant>>,
@@ -51,6 +52,7 @@ impl IssuerKeys {
             source,
             refresh,
             readiness,
+            lifecycle: lifecycle.clone(),
             current: RwLock::default(),
             fetched: Mutex::default(),
         });
@@ -66,13 +68,17 @@ impl IssuerKeys {
         self.current.read().clone()
     }
 
-    /// The keys after a look for newer ones, unless there was one just now. Many who ask together wait for one fetch.
-    pub async fn after_unknown(&self) -> Option<Arc<KeySet>> {
-        let mut fetched = self.fetched.lock().await;
-        if fetched.is_none_or(|at| at.elapsed() >= PAUSE) {
-            self.fetch(&mut fetched).await;
-        }
-        drop(fetched);
+    /// The keys after a look for newer ones, unless there was one just now. Many who ask together wait for one fetch, which
+    /// ends though those who asked go away: otherwise each of them would begin another.
+    pub async fn after_unknown(self: &Arc<Self>) -> Option<Arc<KeySet>> {
+        let keys = self.clone();
+        let looked = self.lifecycle.spawn(async move {
+            let mut fetched = keys.fetched.lock().await;
+            if fetched.is_none_or(|at| at.elapsed() >= PAUSE) {
+                keys.fetch(&mut fetched).await;
+            }
+        });
+        let _panicked = looked.await;
         self.current()
     }
 
@@ -195,6 +201,21 @@ mod tests {
                 .await
                 .is_some_and(|keys| keys.knows(Some("two")))
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_and_goes_away_does_not_let_the_next_one_ask_again() {
+        let (keys, _) = keys(&[Ok(GOOD)]).await;
+        tokio::time::sleep(PAUSE).await;
+        // The issuer is silent from here on.
+        for _ in 0..3 {
+            let asked = tokio::time::timeout(Duration::from_millis(10), keys.after_unknown()).await;
+            assert!(asked.is_err());
+        }
+        tokio::time::sleep(FETCH_DEADLINE).await;
+        let begun = Instant::now();
+        assert!(keys.after_unknown().await.is_some());
+        assert_eq!(begun.elapsed(), Duration::ZERO, "it was looked for just now");
     }
 
     #[tokio::test(start_paused = true)]

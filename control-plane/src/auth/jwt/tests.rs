@@ -116,27 +116,19 @@ impl Rig {
             &lifecycle,
         )
         .await;
-        let scopes = ScopeNames {
-            call: "mcp:call".to_owned(),
-            write: "mcp:write".to_owned(),
-            sandbox: "mcp:sandbox".to_owned(),
-            admin: "mcp:admin".to_owned(),
-            always: Vec::new(),
-        };
-        let challenger = Challenger {
-            resource: ResourceUrl::Fixed(AUDIENCE.to_owned()),
-            issuer: ISSUER.to_owned(),
-            scopes: scopes.clone(),
-        };
         let rules = Rules {
             issuer: ISSUER.to_owned(),
             audience: AUDIENCE.to_owned(),
             tenant: tenant.map(|path| path.parse().unwrap()),
             leeway: Duration::from_secs(30),
         };
-        let config = JwtConfig { rules, scopes };
+        let config = JwtConfig {
+            rules,
+            scopes: ScopeNames::default(),
+            resource: ResourceUrl::Fixed(AUDIENCE.to_owned()),
+        };
         Self {
-            jwt: Jwt::new(config, keys, Arc::new(challenger), clock.clone()),
+            jwt: Jwt::new(config, keys, clock.clone()),
             clock,
             published,
             _lifecycle: lifecycle,
@@ -404,7 +396,7 @@ async fn a_token_that_was_seen_before_expires_all_the_same() {
 #[tokio::test(start_paused = true)]
 async fn scopes_that_every_token_needs_are_named_all_at_once() {
     let mut rig = Rig::new(&[&FIRST]).await;
-    rig.jwt.config.scopes.always = vec!["openid".to_owned(), "mcp:call".to_owned()];
+    rig.jwt.challenger.scopes.always = vec!["openid".to_owned(), "mcp:call".to_owned()];
     assert!(rig.with(json!({"scope": "mcp:call openid"})).await.is_ok());
     assert_eq!(
         rig.with(json!({"scope": null})).await.unwrap_err(),

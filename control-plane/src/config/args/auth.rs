@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use reqwest::Url;
 
+use crate::auth::ScopeNames;
 use crate::auth::jwt::ClaimPath;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,19 +40,19 @@ pub struct AuthArgs {
     pub auth_required_scopes: Option<ScopeList>,
 
     /// Scope to list and call tools
-    #[arg(long, env = "MCP_AUTH_SCOPE_CALL", value_name = "SCOPE", default_value = "mcp:call", value_parser = parse_scope)]
+    #[arg(long, env = "MCP_AUTH_SCOPE_CALL", value_name = "SCOPE", default_value = ScopeNames::CALL, value_parser = parse_scope)]
     pub auth_scope_call: String,
 
     /// Scope to make, change and delete tools, and to read their code
-    #[arg(long, env = "MCP_AUTH_SCOPE_WRITE", value_name = "SCOPE", default_value = "mcp:write", value_parser = parse_scope)]
+    #[arg(long, env = "MCP_AUTH_SCOPE_WRITE", value_name = "SCOPE", default_value = ScopeNames::WRITE, value_parser = parse_scope)]
     pub auth_scope_write: String,
 
     /// Scope to have sandbox sessions
-    #[arg(long, env = "MCP_AUTH_SCOPE_SANDBOX", value_name = "SCOPE", default_value = "mcp:sandbox", value_parser = parse_scope)]
+    #[arg(long, env = "MCP_AUTH_SCOPE_SANDBOX", value_name = "SCOPE", default_value = ScopeNames::SANDBOX, value_parser = parse_scope)]
     pub auth_scope_sandbox: String,
 
     /// Scope to see and change what concerns the whole deployment
-    #[arg(long, env = "MCP_AUTH_SCOPE_ADMIN", value_name = "SCOPE", default_value = "mcp:admin", value_parser = parse_scope)]
+    #[arg(long, env = "MCP_AUTH_SCOPE_ADMIN", value_name = "SCOPE", default_value = ScopeNames::ADMIN, value_parser = parse_scope)]
     pub auth_scope_admin: String,
 
     /// Claim that names the tenant, or a JSON Pointer to it, as /org/id; if not set, all are of the tenant default

@@ -114,7 +114,7 @@ async fn create(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> An
 async fn update(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
     let token = arguments.secret("adminToken")?;
     let name = arguments.string("name")?;
-    let expected = expected_revision(&mut arguments)?;
+    let expected = arguments.optional_revision("expectedRevision")?;
     let patch = patch(arguments.object("patch", "patch.", PATCH_FIELDS)?)?;
     let updated = deps
         .catalog
@@ -127,7 +127,7 @@ async fn enable(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> An
     let token = arguments.secret("adminToken")?;
     let name = arguments.string("name")?;
     let enabled = arguments.boolean("enabled")?;
-    let expected = expected_revision(&mut arguments)?;
+    let expected = arguments.optional_revision("expectedRevision")?;
     let changed = deps
         .catalog
         .set_enabled(caller, token.as_deref(), &name, enabled, expected)
@@ -139,7 +139,7 @@ async fn enable(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> An
 async fn delete(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
     let token = arguments.secret("adminToken")?;
     let name = arguments.string("name")?;
-    let expected = expected_revision(&mut arguments)?;
+    let expected = arguments.optional_revision("expectedRevision")?;
     let deleted = deps
         .catalog
         .delete(caller, token.as_deref(), &name, expected)
@@ -218,8 +218,4 @@ fn patch(mut patch: Arguments) -> Result<ToolPatch, BadArgument> {
         output_schema: patch.clearable_value("outputSchema"),
         examples: patch.optional("examples", EXAMPLES)?,
     })
-}
-
-fn expected_revision(arguments: &mut Arguments) -> Result<Option<u64>, BadArgument> {
-    arguments.optional_integer("expectedRevision", 1, "a whole number from 1")
 }

@@ -37,7 +37,7 @@ pub(super) fn needed(profile: Profile, body: &[u8]) -> Option<Right> {
             let uri = params?.uri?;
             Some(rights::of_resource(&uri))
         }
-        "tools/list" | "completion/complete" => Some(Right::Call),
+        "tools/list" | "completion/complete" | "subscriptions/listen" => Some(Right::Call),
         _ => None,
     }
 }

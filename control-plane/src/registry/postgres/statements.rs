@@ -5,13 +5,16 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use dynamic_mcp_shared::ids::TenantId;
+use futures::TryStreamExt as _;
 use sqlx::postgres::{PgQueryResult, PgRow};
 use sqlx::{Connection, PgConnection, Postgres, Row, Transaction};
 
 use super::listen;
-use crate::registry::row::{self, StoredRevision, StoredTool, spec_json, to_column, unavailable};
+use crate::registry::row::{
+    self, HistoryPage, StoredRevision, StoredTool, spec_json, to_column, unavailable,
+};
 use crate::registry::write::{self, Command, NewRevision, Statements};
-use crate::registry::{Past, RegistryError, Revision, ToolName, ToolRecord};
+use crate::registry::{History, RegistryError, Revision, ToolName, ToolRecord};
 
 pub(super) struct Written {
     pub(super) record: ToolRecord,
@@ -61,18 +64,19 @@ pub(super) async fn history(
     name: &ToolName,
     before: Option<Revision>,
     limit: u32,
-) -> Result<Vec<Past>, RegistryError> {
-    let before = before.map(to_column).transpose()?;
+) -> Result<History, RegistryError> {
+    let failed = |error| unavailable("read a tool's history", &error);
+    let mut page = HistoryPage::new(limit);
     let mut transaction = begin(connection, tenant).await?;
-    let rows = sqlx::query(
+    let mut rows = sqlx::query(
         "SELECT name, revision, content_hash, spec::text AS spec, created_at, created_at AS updated_at, action, actor
          FROM tool_revisions WHERE tenant_id = $1 AND name = $2 AND ($3::bigint IS NULL OR revision < $3)
          ORDER BY revision DESC LIMIT $4",
     )
     .bind(tenant.as_str())
     .bind(name.as_str())
-    .bind(before)
-    .bind(i64::from(limit))
+    .bind(row::clamped(before))
+    .bind(page.rows())
     .try_map(|row: PgRow| {
         Ok(StoredRevision {
             action: row.try_get("action")?,
@@ -80,11 +84,35 @@ pub(super) async fn history(
             tool: stored(row)?,
         })
     })
-    .fetch_all(&mut *transaction)
-    .await
-    .map_err(|error| unavailable("read a tool's history", &error))?;
+    .fetch(&mut *transaction);
+    while let Some(row) = rows.try_next().await.map_err(failed)? {
+        page.add(row);
+    }
+    drop(rows);
     commit(transaction).await?;
-    Ok(row::readable_past(rows))
+    Ok(page.finish())
+}
+
+pub(super) async fn revision(
+    connection: &mut PgConnection,
+    tenant: &TenantId,
+    name: &ToolName,
+    revision: Revision,
+) -> Result<Option<ToolRecord>, RegistryError> {
+    let mut transaction = begin(connection, tenant).await?;
+    let found = sqlx::query(
+        "SELECT name, revision, content_hash, spec::text AS spec, created_at, created_at AS updated_at
+         FROM tool_revisions WHERE tenant_id = $1 AND name = $2 AND revision = $3",
+    )
+    .bind(tenant.as_str())
+    .bind(name.as_str())
+    .bind(row::clamped(Some(revision)))
+    .try_map(stored)
+    .fetch_optional(&mut *transaction)
+    .await
+    .map_err(|error| unavailable("read a revision", &error))?;
+    commit(transaction).await?;
+    found.map(StoredTool::into_record).transpose()
 }
 
 pub(super) async fn write(

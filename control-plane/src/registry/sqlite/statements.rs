@@ -2,12 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use dynamic_mcp_shared::ids::TenantId;
+use futures::TryStreamExt as _;
 use sqlx::sqlite::{SqliteQueryResult, SqliteRow};
 use sqlx::{Row, SqliteConnection};
 
-use crate::registry::row::{self, StoredRevision, StoredTool, spec_json, to_column, unavailable};
+use crate::registry::row::{
+    self, HistoryPage, StoredRevision, StoredTool, spec_json, to_column, unavailable,
+};
 use crate::registry::write::{NewRevision, Statements};
-use crate::registry::{Past, RegistryError, Revision, ToolName, ToolRecord};
+use crate::registry::{History, RegistryError, Revision, ToolName, ToolRecord};
 
 pub(super) async fn load(
     connection: &mut SqliteConnection,
@@ -50,16 +53,18 @@ pub(super) async fn history(
     name: &ToolName,
     before: Option<Revision>,
     limit: u32,
-) -> Result<Vec<Past>, RegistryError> {
-    let rows = sqlx::query(
+) -> Result<History, RegistryError> {
+    let failed = |error| unavailable("read a tool's history", &error);
+    let mut page = HistoryPage::new(limit);
+    let mut rows = sqlx::query(
         "SELECT name, revision, content_hash, spec, created_at, created_at AS updated_at, action, actor
          FROM tool_revisions WHERE tenant_id = ?1 AND name = ?2 AND (?3 IS NULL OR revision < ?3)
          ORDER BY revision DESC LIMIT ?4",
     )
     .bind(tenant.as_str())
     .bind(name.as_str())
-    .bind(before.map(to_column).transpose()?)
-    .bind(i64::from(limit))
+    .bind(row::clamped(before))
+    .bind(page.rows())
     .try_map(|row: SqliteRow| {
         Ok(StoredRevision {
             action: row.try_get("action")?,
@@ -67,10 +72,31 @@ pub(super) async fn history(
             tool: stored(row)?,
         })
     })
-    .fetch_all(connection)
+    .fetch(connection);
+    while let Some(row) = rows.try_next().await.map_err(failed)? {
+        page.add(row);
+    }
+    Ok(page.finish())
+}
+
+pub(super) async fn revision(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    name: &ToolName,
+    revision: Revision,
+) -> Result<Option<ToolRecord>, RegistryError> {
+    let found = sqlx::query(
+        "SELECT name, revision, content_hash, spec, created_at, created_at AS updated_at
+         FROM tool_revisions WHERE tenant_id = ?1 AND name = ?2 AND revision = ?3",
+    )
+    .bind(tenant.as_str())
+    .bind(name.as_str())
+    .bind(row::clamped(Some(revision)))
+    .try_map(stored)
+    .fetch_optional(connection)
     .await
-    .map_err(|error| unavailable("read a tool's history", &error))?;
-    Ok(row::readable_past(rows))
+    .map_err(|error| unavailable("read a revision", &error))?;
+    found.map(StoredTool::into_record).transpose()
 }
 
 fn stored(row: SqliteRow) -> Result<StoredTool, sqlx::Error> {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use dynamic_mcp_control_plane::auth::jwt::{IssuerKeys, Jwt, JwtConfig, KeySource, Rules};
-use dynamic_mcp_control_plane::auth::{Challenger, ResourceUrl, ScopeNames};
+use dynamic_mcp_control_plane::auth::{ResourceUrl, ScopeNames};
 use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::readiness::Readiness;
@@ -75,29 +75,16 @@ async fn verifier(signer: &Signer) -> Result<Jwt> {
         &Lifecycle::new(Duration::from_secs(1)),
     )
     .await;
-    let scopes = ScopeNames {
-        call: "mcp:call".to_owned(),
-        write: "mcp:write".to_owned(),
-        sandbox: "mcp:sandbox".to_owned(),
-        admin: "mcp:admin".to_owned(),
-        always: Vec::new(),
-    };
-    let challenger = Challenger {
-        resource: ResourceUrl::Fixed(AUDIENCE.to_owned()),
-        issuer: ISSUER.to_owned(),
-        scopes: scopes.clone(),
-    };
     let rules = Rules {
         issuer: ISSUER.to_owned(),
         audience: AUDIENCE.to_owned(),
         tenant: Some("tenant".parse().map_err(anyhow::Error::msg)?),
         leeway: Duration::from_secs(30),
     };
-    let config = JwtConfig { rules, scopes };
-    Ok(Jwt::new(
-        config,
-        keys,
-        Arc::new(challenger),
-        Arc::new(SystemClock),
-    ))
+    let config = JwtConfig {
+        rules,
+        scopes: ScopeNames::default(),
+        resource: ResourceUrl::Fixed(AUDIENCE.to_owned()),
+    };
+    Ok(Jwt::new(config, keys, Arc::new(SystemClock)))
 }

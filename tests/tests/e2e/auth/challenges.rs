@@ -44,6 +44,22 @@ async fn without_a_token_one_is_told_where_to_get_one() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_metadata_is_where_the_challenge_says_whatever_path_clients_see() -> Result<()> {
+    let scene = Scene::start_with(&[("MCP_AUTH_RESOURCE", "https://mcp.example/tools/mcp")]).await?;
+    let client = scene.knock().await?;
+    let response = client.send(&client.request("tools/list", json!({}))).await?;
+    let told = "resource_metadata=\"https://mcp.example/.well-known/oauth-protected-resource/tools/mcp\"";
+    assert!(challenge(&response).contains(told), "{}", challenge(&response));
+    let here = format!(
+        "{}/.well-known/oauth-protected-resource/tools/mcp",
+        scene.server.base_url
+    );
+    let metadata: Value = reqwest::get(here).await?.json().await?;
+    assert_eq!(metadata["resource"], "https://mcp.example/tools/mcp");
+    Ok(())
+}
+
+#[tokio::test]
 async fn every_way_to_the_endpoint_needs_a_token() -> Result<()> {
     let scene = Scene::start().await?;
     let url = format!("{}/mcp", scene.server.base_url);

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use dynamic_mcp_tests::client::Era;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Scene;
@@ -103,21 +104,24 @@ async fn a_session_is_its_beginners_alone_and_is_not_there_for_anybody_else() ->
         json!({"client_id": "other"}),
     ] {
         let mut client = scene.client(Era::Legacy, json!({})).await?;
-        client.bear(&scene.issuer.token(&stranger)?);
-        let refused = client.send(&client.request("tools/list", json!({}))).await?;
+        let token = scene.issuer.token(&stranger)?;
+        client.bear(&token);
+        let message = client.request("tools/list", json!({}));
+        let refused = client.send(&message).await?;
         assert_eq!(refused.status(), 404, "{stranger}");
         let body: Value = refused.json().await?;
-        let never = reqwest::Client::new()
-            .post(format!("{}/mcp", scene.server.base_url))
-            .bearer_auth(scene.issuer.token(&stranger)?)
-            .header("accept", "application/json, text/event-stream")
-            .header("mcp-protocol-version", Era::Legacy.version())
-            .header("mcp-session-id", "never-was")
-            .json(&client.request("tools/list", json!({})))
-            .send()
-            .await?;
+        let never_was = |method| {
+            reqwest::Client::new()
+                .request(method, format!("{}/mcp", scene.server.base_url))
+                .bearer_auth(&token)
+                .header("accept", "application/json, text/event-stream")
+                .header("mcp-protocol-version", Era::Legacy.version())
+                .header("mcp-session-id", "never-was")
+        };
+        let never = never_was(Method::POST).json(&message).send().await?;
         assert_eq!(never.status(), 404);
-        assert_eq!(body["error"], never.json::<Value>().await?["error"], "{stranger}");
+        assert_eq!(body, never.json::<Value>().await?, "{stranger}");
+        assert_eq!(never_was(Method::DELETE).send().await?.status(), 404);
         assert!(client.notifications().await.is_err());
         assert_eq!(client.end_session().await?.status(), 404);
         // Another token of the same one's goes on.

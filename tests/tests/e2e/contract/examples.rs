@@ -12,6 +12,7 @@ const DOUBLES: &str = "if (args.n === 13) throw new Error('unlucky'); return { n
 on_every_engine!(
     a_tool_whose_examples_hold_is_written_and_one_whose_examples_fail_is_not,
     a_change_under_which_an_example_fails_is_not_written,
+    an_example_that_can_not_be_run_now_is_not_said_to_fail,
 );
 
 async fn a_tool_whose_examples_hold_is_written_and_one_whose_examples_fail_is_not(on: On) -> Result<()> {
@@ -43,6 +44,25 @@ async fn a_tool_whose_examples_hold_is_written_and_one_whose_examples_fail_is_no
         }
         assert!(!client.tool_names().await?.contains(&"never".to_owned()));
     }
+    Ok(())
+}
+
+async fn an_example_that_can_not_be_run_now_is_not_said_to_fail(on: On) -> Result<()> {
+    let limit = [("MCP_TOOL_MAX_CALLS_PER_WINDOW", "1")];
+    let server = AllInOne::start(&[on.settings(), &limit].concat()).await?;
+    let client = server.client(Era::Modern).await?;
+    let tool = json!({
+        "name": "doubles", "description": "d", "code": DOUBLES, "examples": [{"args": {"n": 1}}, {"args": {"n": 2}}],
+    });
+    let refused = client.call("dynamic.tool.create", json!({"tool": tool})).await?;
+    let refused = &refused["structuredContent"];
+    assert_eq!(refused["kind"], "unavailable", "{refused}");
+    assert!(
+        refused["retryAfterMs"].as_u64().is_some_and(|ms| ms > 0),
+        "{refused}"
+    );
+    let error = refused["error"].as_str().unwrap_or_default();
+    assert!(error.starts_with("example 2 could not be run now"), "{error}");
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! What a tool was: its history, what changed, the way back, and calls that want one revision and no other.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result};
-use dynamic_mcp_tests::client::{Era, McpClient};
+use dynamic_mcp_tests::client::{Era, McpClient, with};
 use dynamic_mcp_tests::on::On;
 use dynamic_mcp_tests::server::AllInOne;
 use serde_json::{Value, json};
@@ -44,10 +46,7 @@ async fn the_history_names_every_write_the_newest_first_page_by_page() -> Result
         let name = format!("history.{tag}");
         with_three(client, &name).await?;
         let history = async |further: Value| {
-            let mut arguments = json!({"name": name});
-            if let (Some(arguments), Value::Object(further)) = (arguments.as_object_mut(), further) {
-                arguments.extend(further);
-            }
+            let arguments = with(json!({"name": name}), further);
             client.structured("dynamic.tool.history", arguments).await
         };
         let all = history(json!({})).await?;
@@ -135,13 +134,7 @@ async fn a_rollback_is_a_new_revision_that_runs_what_the_old_one_did() -> Result
     for (tag, client) in wires.each() {
         let name = format!("back.{tag}");
         with_three(client, &name).await?;
-        let rollback = |further: Value| {
-            let mut arguments = json!({"name": name, "to": 1});
-            if let (Some(arguments), Value::Object(further)) = (arguments.as_object_mut(), further) {
-                arguments.extend(further);
-            }
-            arguments
-        };
+        let rollback = |further: Value| with(json!({"name": name, "to": 1}), further);
         let stale = client
             .refusal("dynamic.tool.rollback", rollback(json!({"expectedRevision": 2})))
             .await?;
@@ -196,6 +189,44 @@ async fn what_the_policy_does_not_allow_any_more_does_not_come_back() -> Result<
 }
 
 #[tokio::test]
+async fn a_tool_that_uses_no_image_comes_back_whatever_images_are_allowed_by_now() -> Result<()> {
+    let before = AllInOne::start_without_pool(On::Isolate.settings()).await?;
+    let client = before.client(Era::Modern).await?;
+    with_three(&client, "plain").await?;
+    let other = [
+        On::Isolate.settings(),
+        &[("MCP_SANDBOX_ALLOWED_IMAGES", "node:22-slim")],
+    ]
+    .concat();
+    let after = AllInOne::start_in(before.kill().await, &other).await?;
+    let client = after.client(Era::Modern).await?;
+    let back = json!({"name": "plain", "to": 1});
+    let done = client.structured("dynamic.tool.rollback", back).await?;
+    assert_eq!(done["tool"]["revision"], 4, "{done}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_difference_of_long_texts_holds_up_nobody() -> Result<()> {
+    let server = AllInOne::start_without_pool(On::Isolate.settings()).await?;
+    let client = server.client(Era::Modern).await?;
+    let lines = |line: &str| line.repeat(90_000);
+    client
+        .create_tool("long", &lines("1\n"), json!({"runtime": "isolate"}))
+        .await?;
+    let patch = json!({"name": "long", "patch": {"code": lines("2\n")}});
+    client.structured("dynamic.tool.update", patch).await?;
+    let began = Instant::now();
+    let arguments = json!({"name": "long", "from": 1, "to": 2});
+    let diff = client.structured("dynamic.tool.diff", arguments).await?;
+    let code = diff["code"].as_str().context("a diff")?;
+    assert_eq!(code.lines().filter(|line| *line == "+2").count(), 90_000);
+    // Searched for to the end, the shortest one takes minutes here.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_call_that_pins_what_it_wants_gets_that_or_nothing() -> Result<()> {
     let wires = wires().await?;
     for (tag, client) in wires.each() {
@@ -233,10 +264,7 @@ async fn a_call_that_pins_what_it_wants_gets_that_or_nothing() -> Result<()> {
         assert_eq!(wrong["error"]["code"], -32_602, "{wrong}");
 
         let by_name = |pin: Value| {
-            let mut arguments = json!({"name": name});
-            if let (Some(arguments), Value::Object(pin)) = (arguments.as_object_mut(), pin) {
-                arguments.extend(pin);
-            }
+            let arguments = with(json!({"name": name}), pin);
             client.call("dynamic.tool.call", arguments)
         };
         let good = by_name(json!({"revision": 3, "contentHash": hash})).await?;

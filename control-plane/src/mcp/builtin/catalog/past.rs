@@ -1,41 +1,44 @@
 //! `dynamic.tool.history`, `.diff` and `.rollback`: what a tool was.
 
+use std::time::Duration;
+
 use chrono::SecondsFormat;
 use rmcp::model::JsonObject;
 use serde_json::{Value, json};
 use similar::TextDiff;
+use tokio::task::spawn_blocking;
 
 use super::view::view;
-use super::{Answer, expected_revision, written};
+use super::{Answer, written};
+use crate::catalog::CatalogError;
 use crate::mcp::arguments::Arguments;
 use crate::mcp::{McpDeps, result};
 use crate::principal::Caller;
-use crate::registry::{Past, Revision};
+use crate::registry::{Past, Revision, ToolRecord};
 
 const PAGE: u64 = 20;
 pub(super) const MAX_PAGE: u64 = 100;
 const COUNT: &str = "a whole number from 1 to 100";
-const REVISION: &str = "a whole number from 1";
 /// Lines around a change.
 const CONTEXT: usize = 3;
+/// For the search for the shortest difference.
+const SHORTEST: Duration = Duration::from_millis(200);
 
 pub(super) async fn history(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
     let token = arguments.secret("adminToken")?;
     let name = arguments.string("name")?;
-    let before = arguments.optional_integer("before", 1, REVISION)?;
+    let before = arguments.optional_revision("before")?;
     let limit = arguments.optional_integer("limit", 1, COUNT)?.unwrap_or(PAGE);
     let limit = u32::try_from(limit.min(MAX_PAGE)).unwrap_or(u32::MAX);
-    // One more, to know whether there are more.
-    let past = deps
+    let history = deps
         .catalog
-        .history(caller, token.as_deref(), &name, before, limit + 1)
+        .history(caller, token.as_deref(), &name, before, limit)
         .await;
-    Ok(past.map(|mut past| {
-        let more = past.len() > limit as usize;
-        past.truncate(limit as usize);
-        let mut page = json!({"name": name, "revisions": past.iter().map(entry).collect::<Vec<_>>()});
-        if let (true, Some(last)) = (more, past.last()) {
-            page["nextBefore"] = last.record.revision.into();
+    Ok(history.map(|history| {
+        let revisions: Vec<_> = history.revisions.iter().map(entry).collect();
+        let mut page = json!({"name": name, "revisions": revisions});
+        if let Some(before) = history.next_before {
+            page["nextBefore"] = before.into();
         }
         result::shown(page)
     }))
@@ -44,21 +47,27 @@ pub(super) async fn history(deps: &McpDeps, caller: &Caller, mut arguments: Argu
 pub(super) async fn diff(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
     let token = arguments.secret("adminToken")?;
     let name = arguments.string("name")?;
-    let from = arguments.integer("from", 1, REVISION)?;
-    let to = arguments.integer("to", 1, REVISION)?;
+    let from = arguments.revision("from")?;
+    let to = arguments.revision("to")?;
     let revision = |revision: Revision| deps.catalog.revision(caller, token.as_deref(), &name, revision);
     let both = async { Ok((revision(from).await?, revision(to).await?)) };
-    Ok(both.await.map(|(from, to)| {
-        let (text, structured) = difference(&from, &to);
-        result::said(text, structured)
-    }))
+    let (from, to) = match both.await {
+        Ok(both) => both,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    // Long texts take a while to compare, and nobody else's call is to wait for it.
+    let compared = spawn_blocking(move || difference(&from, &to)).await;
+    Ok(match compared {
+        Ok((text, structured)) => Ok(result::said(text, structured)),
+        Err(_) => Err(CatalogError::Cancelled),
+    })
 }
 
 pub(super) async fn rollback(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
     let token = arguments.secret("adminToken")?;
     let name = arguments.string("name")?;
-    let to = arguments.integer("to", 1, REVISION)?;
-    let expected = expected_revision(&mut arguments)?;
+    let to = arguments.revision("to")?;
+    let expected = arguments.optional_revision("expectedRevision")?;
     let done = deps
         .catalog
         .rollback(caller, token.as_deref(), &name, to, expected)
@@ -67,20 +76,19 @@ pub(super) async fn rollback(deps: &McpDeps, caller: &Caller, mut arguments: Arg
 }
 
 fn entry(past: &Past) -> Value {
-    let record = &past.record;
     json!({
-        "revision": record.revision,
+        "revision": past.revision,
         "action": past.action,
-        "contentHash": record.content_hash.as_str(),
+        "contentHash": past.content_hash.as_str(),
         "actor": past.actor,
-        "createdAt": record.created_at.to_rfc3339_opts(SecondsFormat::Millis, true),
-        "runsOn": record.spec.runs_on.as_str(),
-        "codeSizeBytes": record.spec.code.len(),
+        "createdAt": past.created_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        "runsOn": past.runs_on.as_str(),
+        "codeSizeBytes": past.code_bytes,
     })
 }
 
 /// In words, and structured: the code line by line, other fields as they were and are.
-fn difference(from: &Past, to: &Past) -> (String, Value) {
+fn difference(from: &ToolRecord, to: &ToolRecord) -> (String, Value) {
     let (old, new) = (fields(from), fields(to));
     let names = old
         .keys()
@@ -93,7 +101,7 @@ fn difference(from: &Past, to: &Past) -> (String, Value) {
         }
     }
     let code = unified(from, to);
-    let (first, second) = (from.record.revision, to.record.revision);
+    let (first, second) = (from.revision, to.revision);
     let mut text = match (changed.is_empty(), code.is_empty()) {
         (true, true) => format!("Revisions {first} and {second} do not differ."),
         (true, false) => "The code differs.".to_owned(),
@@ -109,7 +117,7 @@ fn difference(from: &Past, to: &Past) -> (String, Value) {
     let structured = json!({
         "from": first,
         "to": second,
-        "same": from.record.content_hash == to.record.content_hash,
+        "same": from.content_hash == to.content_hash,
         "changed": changed,
         "code": code,
     });
@@ -117,8 +125,8 @@ fn difference(from: &Past, to: &Past) -> (String, Value) {
 }
 
 /// What an author writes, without the code and without what each revision has of its own.
-fn fields(past: &Past) -> JsonObject {
-    let mut fields = match view(&past.record, false) {
+fn fields(record: &ToolRecord) -> JsonObject {
+    let mut fields = match view(record, false) {
         Value::Object(fields) => fields,
         _ => JsonObject::new(),
     };
@@ -131,20 +139,23 @@ fn fields(past: &Past) -> JsonObject {
     ] {
         fields.remove(own);
     }
-    if let Some(lock) = &past.record.spec.dependency_lock {
+    if let Some(lock) = &record.spec.dependency_lock {
         let hash = dynamic_mcp_shared::content::sha256_hex(lock.as_bytes());
         fields.insert("dependencyLockHash".to_owned(), json!(hash));
     }
     fields
 }
 
-fn unified(from: &Past, to: &Past) -> String {
-    let (old, new) = (&from.record.spec.code, &to.record.spec.code);
+fn unified(from: &ToolRecord, to: &ToolRecord) -> String {
+    let (old, new) = (&from.spec.code, &to.spec.code);
     if old == new {
         return String::new();
     }
-    let named = |past: &Past| format!("revision {}", past.record.revision);
-    TextDiff::from_lines(old.as_str(), new.as_str())
+    let named = |record: &ToolRecord| format!("revision {}", record.revision);
+    // Past it the difference is right, but not the shortest.
+    TextDiff::configure()
+        .timeout(SHORTEST)
+        .diff_lines(old.as_str(), new.as_str())
         .unified_diff()
         .context_radius(CONTEXT)
         .header(&named(from), &named(to))
