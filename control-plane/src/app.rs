@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use self::executors::Executors;
 use crate::audit::Audit;
 use crate::auth::jwt::{IssuerKeys, Jwt};
-use crate::auth::{Gate, JwksUrl};
-use crate::catalog::{AdminGate, Catalog, CatalogConfig, CatalogDeps};
+use crate::auth::{AdminGate, Gate, JwksUrl};
+use crate::catalog::{Catalog, CatalogConfig, CatalogDeps};
 use crate::config::{Cli, Settings, Transport, runtime_config};
 use crate::guard::{Guard, MemoryGuard};
 use crate::http::{self, HttpState, Metrics, OriginPolicy, ServerConfig};
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, JobsDeps};
 use crate::mcp::http::HttpMcpConfig;
 use crate::mcp::{self, McpDeps};
 use crate::registry::Registry;
@@ -29,6 +29,7 @@ use crate::registry::cache::ToolCache;
 use crate::runtimes::Runtimes;
 use crate::scheduler::fleet::Fleet;
 use crate::scheduler::{Scheduler, SchedulerConfig};
+use crate::tenant::Tenants;
 
 pub struct App {
     settings: Settings,
@@ -55,7 +56,8 @@ impl App {
         let readiness = Readiness::default();
         let audit = Audit::open(&settings.audit, clock.clone(), readiness.clone())?;
         let registry = store::open(&settings.registry.backend, clock.clone(), &lifecycle).await?;
-        let cache = Arc::new(ToolCache::new(registry.clone(), &lifecycle));
+        let defaults = settings.tenant.clone();
+        let cache = Arc::new(ToolCache::new(registry.clone(), defaults, &lifecycle));
         let fleet = Arc::new(Fleet::default());
         let executors = executors(cli, &settings, &fleet, &lifecycle).await?;
         monitor::start(
@@ -70,14 +72,22 @@ impl App {
         let scheduler = Arc::new(Scheduler::new(fleet, SchedulerConfig::default()));
         let policy = Arc::new(settings.policy.clone());
         let guard: Arc<dyn Guard> = Arc::new(MemoryGuard::new(settings.guard));
-        let jobs = Arc::new(Jobs::new(
-            guard.clone(),
-            audit.clone(),
-            scheduler.clone(),
-            runtimes.clone(),
-            policy.clone(),
-            lifecycle.clone(),
-        ));
+        let jobs = Arc::new(Jobs::new(JobsDeps {
+            guard: guard.clone(),
+            cache: cache.clone(),
+            audit: audit.clone(),
+            scheduler: scheduler.clone(),
+            runtimes: runtimes.clone(),
+            policy: policy.clone(),
+            lifecycle: lifecycle.clone(),
+        }));
+        let admin = AdminGate::new(settings.registry.admin_token.clone());
+        let tenants = Arc::new(Tenants {
+            registry: registry.clone(),
+            cache: cache.clone(),
+            audit: audit.clone(),
+            admin: admin.clone(),
+        });
         let catalog = Catalog::new(
             CatalogDeps {
                 registry: registry.clone(),
@@ -89,14 +99,14 @@ impl App {
                 audit: audit.clone(),
             },
             CatalogConfig {
-                max_tools: settings.registry.max_tools,
                 read_only: settings.registry.read_only,
-                admin: AdminGate::new(settings.registry.admin_token.clone()),
+                admin,
                 reserved: &mcp::BUILTIN_NAMES,
             },
         );
         let mcp = Arc::new(McpDeps {
             catalog: Arc::new(catalog),
+            tenants,
             cache,
             jobs,
             runtimes,

@@ -5,6 +5,7 @@
 //!                                        └──── a hash lookup, expiry and key looked at again ────────┘
 //! ```
 
+mod admin;
 mod bearer;
 mod challenge;
 pub mod dev;
@@ -14,6 +15,7 @@ mod scopes;
 
 use http::request::Parts;
 
+pub use self::admin::{AdminGate, Forbidden};
 pub use self::challenge::{Challenger, ResourceUrl};
 pub use self::jwks_url::JwksUrl;
 use self::jwt::Jwt;

@@ -1,10 +1,10 @@
 //! The use cases of `dynamic.tool.*`: who may write, what a tool may be, and the lock its dependencies resolve to. One
 //! audit entry is opened before each write and closed after it.
 
-mod admin;
 mod draft;
 mod error;
 mod examples;
+mod manager;
 mod revisions;
 
 use std::sync::Arc;
@@ -12,13 +12,14 @@ use std::sync::Arc;
 use dynamic_mcp_shared::policy::SandboxPolicy;
 use serde_json::{Map, Value, json};
 
-pub use self::admin::AdminGate;
 pub use self::draft::{ToolDraft, ToolPatch};
 pub use self::error::CatalogError;
+pub use self::manager::Manager;
 use crate::audit::{Action, Audit, Verdict};
+use crate::auth::{AdminGate, Forbidden};
 use crate::jobs::Jobs;
 use crate::principal::{Caller, Right};
-use crate::registry::cache::{Tool, ToolCache, ToolSet};
+use crate::registry::cache::{TenantTools, Tool, ToolCache, Visibility};
 use crate::registry::{Registry, RegistryError, Revision, RuntimeChoice, ToolName, ToolRecord, ToolSpec};
 use crate::runtimes::{Chosen, Names, Runtimes};
 use crate::scheduler::Scheduler;
@@ -28,7 +29,6 @@ use crate::scheduler::client::ResolveError;
 const MAX_WRITE_ATTEMPTS: usize = 5;
 
 pub struct CatalogConfig {
-    pub max_tools: usize,
     pub read_only: bool,
     pub admin: AdminGate,
     /// Names that tools may not have: those of the built-in ones.
@@ -72,56 +72,37 @@ impl Catalog {
 
     /// # Errors
     /// When the caller may not, the tool is not valid, its name is taken, or there are too many.
-    pub async fn create(
-        &self,
-        caller: &Caller,
-        admin_token: Option<&str>,
-        draft: ToolDraft,
-    ) -> Result<Written, CatalogError> {
+    pub async fn create(&self, manager: &Manager<'_>, draft: ToolDraft) -> Result<Written, CatalogError> {
         let target = draft.name.clone();
         let write = async {
             let (given, names) = (draft.runtime, draft.names());
             let mut spec = draft.into_spec(&self.deps.policy, self.config.reserved)?;
-            self.require_free(caller, &spec.name).await?;
+            self.require_free(manager, &spec.name).await?;
             let chosen = self.choose(given, names, &mut spec).await?;
-            self.lock_dependencies(caller, &mut spec).await?;
-            self.try_examples(caller, &spec).await?;
-            let tenant = &caller.principal.tenant;
-            let actor = &caller.principal.subject;
-            let record = self
-                .deps
-                .registry
-                .create(tenant, &spec, self.config.max_tools, actor)
-                .await?;
+            self.lock_dependencies(manager.caller, &mut spec).await?;
+            self.try_examples(manager, &spec).await?;
+            let record = self.add(manager, &spec).await?;
             Ok(Stored {
                 record,
                 chosen: Some(chosen),
             })
         };
         let stored = self
-            .audited(
-                caller,
-                admin_token,
-                "dynamic.tool.create",
-                &target,
-                Map::new(),
-                write,
-            )
+            .audited(manager, "dynamic.tool.create", &target, Map::new(), write)
             .await?;
-        self.published(caller, stored).await
+        self.published(manager, stored).await
     }
 
     /// # Errors
     /// As for [`Self::create`], and when the tool is not at the expected revision.
     pub async fn update(
         &self,
-        caller: &Caller,
-        admin_token: Option<&str>,
+        manager: &Manager<'_>,
         name: &str,
         patch: ToolPatch,
         expected: Option<Revision>,
     ) -> Result<Written, CatalogError> {
-        self.change(caller, admin_token, "dynamic.tool.update", name, patch, expected)
+        self.change(manager, "dynamic.tool.update", name, patch, expected)
             .await
     }
 
@@ -129,8 +110,7 @@ impl Catalog {
     /// As for [`Self::update`].
     pub async fn set_enabled(
         &self,
-        caller: &Caller,
-        admin_token: Option<&str>,
+        manager: &Manager<'_>,
         name: &str,
         enabled: bool,
         expected: Option<Revision>,
@@ -139,7 +119,7 @@ impl Catalog {
             enabled: Some(enabled),
             ..ToolPatch::default()
         };
-        self.change(caller, admin_token, "dynamic.tool.enable", name, patch, expected)
+        self.change(manager, "dynamic.tool.enable", name, patch, expected)
             .await
     }
 
@@ -149,54 +129,42 @@ impl Catalog {
     /// When the caller may not, there is no such tool, or it is not at the expected revision.
     pub async fn delete(
         &self,
-        caller: &Caller,
-        admin_token: Option<&str>,
+        manager: &Manager<'_>,
         name: &str,
         expected: Option<Revision>,
     ) -> Result<Arc<ToolRecord>, CatalogError> {
         let write = async {
             let name: ToolName = name.parse()?;
-            let tenant = &caller.principal.tenant;
             let record = self
                 .deps
                 .registry
-                .delete(tenant, &name, expected, &caller.principal.subject)
+                .delete(&manager.owner(), &name, expected, manager.actor())
                 .await?;
             Ok(Stored { record, chosen: None })
         };
         let details = revision_details(expected);
         let stored = self
-            .audited(caller, admin_token, "dynamic.tool.delete", name, details, write)
+            .audited(manager, "dynamic.tool.delete", name, details, write)
             .await?;
-        self.refresh(caller).await;
+        self.refresh(manager).await;
         Ok(Arc::new(stored.record))
     }
 
-    /// All tools of the tenant, disabled ones too.
+    /// All tools that the tenant sees, disabled ones too.
     ///
     /// # Errors
     /// When the caller may not, or nothing has been loaded yet and the store does not answer.
-    pub async fn list(
-        &self,
-        caller: &Caller,
-        admin_token: Option<&str>,
-    ) -> Result<Arc<ToolSet>, CatalogError> {
-        self.may_manage(caller, admin_token)?;
-        Ok(self.deps.cache.tools(&caller.principal.tenant).await?)
+    pub async fn list(&self, manager: &Manager<'_>) -> Result<TenantTools, CatalogError> {
+        self.may_manage(manager)?;
+        Ok(self.deps.cache.tools(&manager.owner()).await?)
     }
 
     /// # Errors
     /// As for [`Self::list`], and when there is no such tool.
-    pub async fn get(
-        &self,
-        caller: &Caller,
-        admin_token: Option<&str>,
-        name: &str,
-    ) -> Result<Arc<Tool>, CatalogError> {
-        let tools = self.list(caller, admin_token).await?;
+    pub async fn get(&self, manager: &Manager<'_>, name: &str) -> Result<Arc<Tool>, CatalogError> {
+        let tools = self.list(manager).await?;
         let name: ToolName = name.parse()?;
         tools
-            .tools
             .get(&name)
             .cloned()
             .ok_or_else(|| RegistryError::NotFound(name).into())
@@ -205,8 +173,7 @@ impl Catalog {
     /// Reads, patches and writes.
     async fn change(
         &self,
-        caller: &Caller,
-        admin_token: Option<&str>,
+        manager: &Manager<'_>,
         action: &'static str,
         name: &str,
         patch: ToolPatch,
@@ -218,31 +185,29 @@ impl Catalog {
             let name: ToolName = name.parse()?;
             let mut attempt = 1;
             loop {
-                let ended = self.change_once(caller, &name, &patch, expected).await;
+                let ended = self.change_once(manager, &name, &patch, expected).await;
                 if !starts_over(&ended, expected, attempt) {
                     return ended;
                 }
                 attempt += 1;
             }
         };
-        let stored = self
-            .audited(caller, admin_token, action, name, details, write)
-            .await?;
-        self.published(caller, stored).await
+        let stored = self.audited(manager, action, name, details, write).await?;
+        self.published(manager, stored).await
     }
 
     async fn change_once(
         &self,
-        caller: &Caller,
+        manager: &Manager<'_>,
         name: &ToolName,
         patch: &ToolPatch,
         expected: Option<Revision>,
     ) -> Result<Stored, CatalogError> {
-        let tenant = &caller.principal.tenant;
+        let owner = manager.owner();
         let current = self
             .deps
             .registry
-            .get(tenant, name)
+            .get(&owner, name)
             .await?
             .ok_or_else(|| RegistryError::NotFound(name.clone()))?;
         let expected = expected.unwrap_or(current.revision);
@@ -264,15 +229,15 @@ impl Catalog {
         }
         let lock_is_stale = before != (spec.dependencies.clone(), spec.image.clone());
         if lock_is_stale || (spec.dependency_lock.is_none() && !spec.dependencies.is_empty()) {
-            self.lock_dependencies(caller, &mut spec).await?;
+            self.lock_dependencies(manager.caller, &mut spec).await?;
         }
         if patch.concerns_examples() {
-            self.try_examples(caller, &spec).await?;
+            self.try_examples(manager, &spec).await?;
         }
         let record = self
             .deps
             .registry
-            .update(tenant, &spec, expected, &caller.principal.subject)
+            .update(&owner, &spec, expected, manager.actor())
             .await?;
         Ok(Stored { record, chosen })
     }
@@ -290,11 +255,20 @@ impl Catalog {
     }
 
     /// Saves the author a resolution that would be for nothing.
-    async fn require_free(&self, caller: &Caller, name: &ToolName) -> Result<(), CatalogError> {
-        match self.deps.registry.get(&caller.principal.tenant, name).await? {
+    async fn require_free(&self, manager: &Manager<'_>, name: &ToolName) -> Result<(), CatalogError> {
+        match self.deps.registry.get(&manager.owner(), name).await? {
             Some(_) => Err(RegistryError::AlreadyExists(name.clone()).into()),
             None => Ok(()),
         }
+    }
+
+    async fn add(&self, manager: &Manager<'_>, spec: &ToolSpec) -> Result<ToolRecord, CatalogError> {
+        let owner = manager.owner();
+        let limits = self.deps.cache.tools(&owner).await?.tenant().limits.clone();
+        let registry = &self.deps.registry;
+        Ok(registry
+            .create(&owner, spec, limits.max_tools as usize, manager.actor())
+            .await?)
     }
 
     async fn lock_dependencies(&self, caller: &Caller, spec: &mut ToolSpec) -> Result<(), CatalogError> {
@@ -320,15 +294,17 @@ impl Catalog {
 
     async fn audited(
         &self,
-        caller: &Caller,
-        admin_token: Option<&str>,
+        manager: &Manager<'_>,
         action: &'static str,
         target: &str,
-        details: Map<String, Value>,
+        mut details: Map<String, Value>,
         write: impl Future<Output = Result<Stored, CatalogError>>,
     ) -> Result<Stored, CatalogError> {
+        if manager.of == Visibility::Shared {
+            details.insert("visibility".to_owned(), manager.of.as_str().into());
+        }
         let mut entry = self.deps.audit.begin(
-            caller,
+            manager.caller,
             Action {
                 name: action,
                 target: Some(target),
@@ -336,7 +312,7 @@ impl Catalog {
                 details,
             },
         );
-        let result = match self.may_write(caller, admin_token) {
+        let result = match self.may_write(manager) {
             Ok(()) => write.await,
             Err(refusal) => Err(refusal),
         };
@@ -358,17 +334,22 @@ impl Catalog {
     }
 
     /// What tools are made of is shown to those who may make them.
-    fn may_manage(&self, caller: &Caller, admin_token: Option<&str>) -> Result<(), CatalogError> {
-        if !caller.rights.has(Right::Write) {
-            return Err(CatalogError::Forbidden(
-                "this operation needs the right to write tools",
-            ));
+    fn may_manage(&self, manager: &Manager<'_>) -> Result<(), CatalogError> {
+        let rights = manager.caller.rights;
+        if !rights.has(Right::Write) {
+            return Err(Forbidden("this operation needs the right to write tools").into());
         }
-        self.config.admin.check(admin_token)
+        if manager.of == Visibility::Shared && !rights.has(Right::Admin) {
+            return Err(Forbidden(
+                "tools of all tenants (visibility \"shared\") need the right of an operator",
+            )
+            .into());
+        }
+        Ok(self.config.admin.check(manager.admin_token.as_deref())?)
     }
 
-    fn may_write(&self, caller: &Caller, admin_token: Option<&str>) -> Result<(), CatalogError> {
-        self.may_manage(caller, admin_token)?;
+    fn may_write(&self, manager: &Manager<'_>) -> Result<(), CatalogError> {
+        self.may_manage(manager)?;
         if self.config.read_only {
             Err(CatalogError::ReadOnly)
         } else {
@@ -376,17 +357,17 @@ impl Catalog {
         }
     }
 
-    async fn published(&self, caller: &Caller, stored: Stored) -> Result<Written, CatalogError> {
-        self.refresh(caller).await;
+    async fn published(&self, manager: &Manager<'_>, stored: Stored) -> Result<Written, CatalogError> {
+        self.refresh(manager).await;
         Ok(Written {
-            tool: Arc::new(Tool::new(stored.record)),
+            tool: Arc::new(Tool::new(stored.record, manager.of)),
             chosen: stored.chosen,
         })
     }
 
     /// The write is done: if the cache can't follow now, it will when the store answers again.
-    async fn refresh(&self, caller: &Caller) {
-        if let Err(error) = self.deps.cache.refresh(&caller.principal.tenant).await {
+    async fn refresh(&self, manager: &Manager<'_>) {
+        if let Err(error) = self.deps.cache.refresh(&manager.owner()).await {
             tracing::warn!(%error, "a write is not visible on this replica yet");
         }
     }

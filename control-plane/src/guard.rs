@@ -2,6 +2,7 @@
 
 mod memory;
 mod scopes;
+mod slots;
 mod window;
 
 use std::time::Duration;
@@ -9,6 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dynamic_mcp_shared::ids::TenantId;
 use serde::Serialize;
+
+use crate::tenant::TenantLimits;
 
 pub use self::memory::{MemoryGuard, MemoryGuardConfig};
 
@@ -19,13 +22,30 @@ pub struct Scope {
     pub name: String,
 }
 
+/// What of all there is a tenant may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    pub max_concurrency: u32,
+    /// Of all its scopes together. `None`: only each scope is limited.
+    pub max_calls_per_window: Option<u32>,
+}
+
+impl From<&TenantLimits> for Share {
+    fn from(limits: &TenantLimits) -> Self {
+        Self {
+            max_concurrency: limits.max_concurrency,
+            max_calls_per_window: limits.max_calls_per_window,
+        }
+    }
+}
+
 #[async_trait]
 pub trait Guard: Send + Sync + 'static {
     /// A permit for one execution, after a short wait if all are taken. It is given back when it is dropped.
-    async fn acquire(&self, scope: &Scope) -> Result<Box<dyn Permit>, Refusal>;
+    async fn acquire(&self, scope: &Scope, share: Share) -> Result<Box<dyn Permit>, Refusal>;
 
-    /// The counts of a tenant's scopes, by name, and the executions of all tenants that run now.
-    async fn metrics(&self, tenant: &TenantId) -> GuardMetrics;
+    /// The counts of a tenant's scopes, by name, its executions that run now, and its limits.
+    async fn metrics(&self, tenant: &TenantId, share: Share) -> GuardMetrics;
 }
 
 pub trait Permit: Send {
@@ -45,8 +65,17 @@ pub enum Refusal {
         window_ms: u64,
         retry_after: Duration,
     },
-    #[error("all {limit} execution slots are taken; try again in {} ms", retry_after.as_millis())]
-    Concurrency { limit: u32, retry_after: Duration },
+    #[error("all {limit} execution slots{} are taken; try again in {} ms", whose(*by_tenant), retry_after.as_millis())]
+    Concurrency {
+        limit: u32,
+        /// They are the tenant's share, and not all there are.
+        by_tenant: bool,
+        retry_after: Duration,
+    },
+}
+
+const fn whose(by_tenant: bool) -> &'static str {
+    if by_tenant { " of this tenant" } else { "" }
 }
 
 impl Refusal {
@@ -57,11 +86,25 @@ impl Refusal {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// What is allowed whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuardLimits {
     pub max_concurrency: u32,
+    /// Of one scope.
     pub max_calls_per_window: u32,
+    pub window_ms: u64,
+}
+
+/// What is allowed a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantGuardLimits {
+    pub max_concurrency: u32,
+    /// Of one scope.
+    pub max_calls_per_window: u32,
+    /// Of all its scopes together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tenant_calls_per_window: Option<u32>,
     pub window_ms: u64,
 }
 
@@ -69,7 +112,7 @@ pub struct GuardLimits {
 #[serde(rename_all = "camelCase")]
 pub struct GuardMetrics {
     pub active_executions: u32,
-    pub limits: GuardLimits,
+    pub limits: TenantGuardLimits,
     pub scopes: Vec<ScopeMetrics>,
 }
 

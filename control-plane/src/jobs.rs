@@ -10,7 +10,7 @@ use bytes::Bytes;
 use dynamic_mcp_shared::ids::{JobId, TenantId};
 use dynamic_mcp_shared::job::{Dependency, Isolation, Job, Progress, Runtime};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
-use dynamic_mcp_shared::limits::{MAX_CODE_CHARS, TimeoutMs};
+use dynamic_mcp_shared::limits::{ByteSize, MAX_CODE_CHARS, TimeoutMs};
 use dynamic_mcp_shared::policy::{self, SandboxPolicy};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -21,11 +21,11 @@ use self::locks::LockCache;
 use self::report::Ended;
 pub use self::report::JobReport;
 use crate::audit::{Action, Audit, Verdict};
-use crate::guard::{Guard, Permit, Scope};
+use crate::guard::{Guard, Permit, Scope, Share};
 use crate::metric_names::{self, Stage};
 use crate::principal::Caller;
 use crate::registry::RuntimeChoice;
-use crate::registry::cache::Tool;
+use crate::registry::cache::{Tool, ToolCache};
 use crate::registry::schema::{self, SchemaCheck};
 use crate::runtimes::{Names, NoRuntime, Runtimes};
 use crate::scheduler::client::ResolveError;
@@ -42,14 +42,21 @@ pub struct Ephemeral {
     pub timeout_ms: Option<u64>,
 }
 
+/// What they work with.
+pub struct JobsDeps {
+    pub guard: Arc<dyn Guard>,
+    /// For what holds for the caller's tenant.
+    pub cache: Arc<ToolCache>,
+    pub audit: Audit,
+    pub scheduler: Arc<Scheduler>,
+    pub runtimes: Arc<Runtimes>,
+    pub policy: Arc<SandboxPolicy>,
+    pub lifecycle: Lifecycle,
+}
+
 pub struct Jobs {
-    guard: Arc<dyn Guard>,
-    audit: Audit,
-    scheduler: Arc<Scheduler>,
-    runtimes: Arc<Runtimes>,
+    deps: JobsDeps,
     locks: LockCache,
-    policy: Arc<SandboxPolicy>,
-    lifecycle: Lifecycle,
 }
 
 /// What is to run, its arguments checked.
@@ -62,6 +69,8 @@ struct Work {
     dependencies: Vec<Dependency>,
     dependency_lock: Option<Bytes>,
     timeout: TimeoutMs,
+    /// `None`: as much as the executor gives each.
+    max_memory: Option<ByteSize>,
     args: Bytes,
 }
 
@@ -85,24 +94,9 @@ enum What {
 }
 
 impl Jobs {
-    pub fn new(
-        guard: Arc<dyn Guard>,
-        audit: Audit,
-        scheduler: Arc<Scheduler>,
-        runtimes: Arc<Runtimes>,
-        policy: Arc<SandboxPolicy>,
-        lifecycle: Lifecycle,
-    ) -> Self {
-        let locks = LockCache::new(scheduler.clone());
-        Self {
-            guard,
-            audit,
-            scheduler,
-            runtimes,
-            locks,
-            policy,
-            lifecycle,
-        }
+    pub fn new(deps: JobsDeps) -> Self {
+        let locks = LockCache::new(deps.scheduler.clone());
+        Self { deps, locks }
     }
 
     /// Calls a tool with what its `run(args)` is to get.
@@ -147,10 +141,12 @@ impl Jobs {
         let spec = &tool.record.spec;
         // Checked when the tool was written, and again here: the operator may have become stricter since.
         if spec.runs_on == Runtime::Node {
-            self.policy
+            self.deps
+                .policy
                 .check_image(&spec.image)
                 .map_err(|error| error.to_string())?;
-            self.policy
+            self.deps
+                .policy
                 .check_dependencies(&spec.dependencies)
                 .map_err(|error| error.to_string())?;
         }
@@ -162,7 +158,8 @@ impl Jobs {
             isolation: spec.isolation,
             dependencies: spec.dependencies.clone(),
             dependency_lock: tool.lock.clone(),
-            timeout: spec.timeout_ms.min(self.policy.max_timeout),
+            timeout: spec.timeout_ms.min(self.deps.policy.max_timeout),
+            max_memory: None,
             args: json_bytes(args),
         })
     }
@@ -176,9 +173,10 @@ impl Jobs {
         }
         let timeout = match run.timeout_ms {
             Some(ms) => TimeoutMs::new(ms).map_err(|error| error.to_string())?,
-            None => TimeoutMs::DEFAULT.min(self.policy.max_timeout),
+            None => TimeoutMs::DEFAULT.min(self.deps.policy.max_timeout),
         };
-        self.policy
+        self.deps
+            .policy
             .check_timeout(timeout)
             .map_err(|error| error.to_string())?;
         let names = Names {
@@ -189,12 +187,14 @@ impl Jobs {
             Some(image) => {
                 policy::parse_image(&image).map_err(|allowed| format!("image {image:?}: {allowed}"))?
             }
-            None => self.policy.default_image().to_owned(),
+            None => self.deps.policy.default_image().to_owned(),
         };
-        self.policy
+        self.deps
+            .policy
             .check_image(&image)
             .map_err(|error| error.to_string())?;
-        self.policy
+        self.deps
+            .policy
             .check_dependencies(&run.dependencies)
             .map_err(|error| error.to_string())?;
         Ok(Work {
@@ -209,6 +209,7 @@ impl Jobs {
             dependencies: run.dependencies,
             dependency_lock: None,
             timeout,
+            max_memory: None,
             args: json_bytes(&run.args),
         })
     }
@@ -225,11 +226,11 @@ impl Jobs {
             tracing::info_span!("job", job.id = %id, tenant = %caller.principal.tenant, tool = what.target());
         let started = Instant::now();
         // Keeps the process up until the answer is there, within the grace time of a shutdown.
-        let _held = self.lifecycle.hold();
+        let _held = self.deps.lifecycle.hold();
         let (ended, runtime, mut entry) = match self.admit(caller, &what, work).instrument(span.clone()).await
         {
             Ok((work, mut permit)) => {
-                let entry = self.audit.begin(caller, what.action());
+                let entry = self.deps.audit.begin(caller, what.action());
                 let (ended, runtime) = self
                     .execute(caller, id.clone(), work, progress)
                     .instrument(span)
@@ -239,7 +240,7 @@ impl Jobs {
                 }
                 (ended, runtime, entry)
             }
-            Err(ended) => (ended, None, self.audit.begin(caller, what.action())),
+            Err(ended) => (ended, None, self.deps.audit.begin(caller, what.action())),
         };
         let report = JobReport::new(id, ended, runtime, started.elapsed());
         if let Some(runtime) = runtime {
@@ -265,19 +266,30 @@ impl Jobs {
         what: &What,
         work: Result<Work, String>,
     ) -> Result<(Work, Box<dyn Permit>), Ended> {
-        let work = work.map_err(Ended::InvalidInput)?;
-        if self.lifecycle.soft().is_cancelled() {
+        let mut work = work.map_err(Ended::InvalidInput)?;
+        if self.deps.lifecycle.soft().is_cancelled() {
             return Err(Ended::ShuttingDown);
         }
+        let tenant = &caller.principal.tenant;
+        let tools = self
+            .deps
+            .cache
+            .tools(tenant)
+            .await
+            .map_err(Ended::UnknownTenant)?;
+        let limits = &tools.tenant().limits;
+        work.timeout = work.timeout.min(limits.max_timeout);
+        work.max_memory = limits.memory();
         let scope = Scope {
             tenant: caller.principal.tenant.clone(),
             name: what.scope(),
         };
+        let share = Share::from(limits);
         let asked = Instant::now();
         let permit = tokio::select! {
             biased;
             () = caller.cancel.cancelled() => return Err(Ended::Scheduled(Scheduled::Cancelled)),
-            permit = self.guard.acquire(&scope).instrument(tracing::info_span!("guard")) => permit.map_err(Ended::Refused)?,
+            permit = self.deps.guard.acquire(&scope, share).instrument(tracing::info_span!("guard")) => permit.map_err(Ended::Refused)?,
         };
         Stage::Guard.record(asked.elapsed());
         Ok((work, permit))
@@ -298,13 +310,13 @@ impl Jobs {
                 Err(ended) => return (ended, None),
             };
             let runtime = job.runtime;
-            let ended = Ended::Scheduled(self.scheduler.run(job, args, progress, &cancel).await);
+            let ended = Ended::Scheduled(self.deps.scheduler.run(job, args, progress, &cancel).await);
             (ended.checked(work.what.output()), Some(runtime))
         };
         tokio::pin!(run);
         tokio::select! {
             ended = &mut run => ended,
-            () = self.lifecycle.hard().cancelled() => {
+            () = self.deps.lifecycle.hard().cancelled() => {
                 cancel.cancel();
                 run.await
             }
@@ -338,7 +350,8 @@ impl Jobs {
             code: work.code.clone(),
             dependency_lock,
             timeout: work.timeout,
-            max_output_bytes: self.policy.max_output_bytes,
+            max_memory: work.max_memory,
+            max_output_bytes: self.deps.policy.max_output_bytes,
         })
     }
 
@@ -348,7 +361,7 @@ impl Jobs {
             Wanted::Open { given, names } => (given, names),
         };
         let code = String::from_utf8_lossy(&work.code);
-        match self.runtimes.choose(given, names, &code).await {
+        match self.deps.runtimes.choose(given, names, &code).await {
             Ok(chosen) => Ok(chosen.runs_on),
             Err(error @ NoRuntime::Contradiction { .. }) => Err(Ended::InvalidInput(error.to_string())),
             Err(error @ NoRuntime::NeedsDocker { .. }) => Err(Ended::Scheduled(Scheduled::NeverStarted {

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use dynamic_mcp_control_plane::app::App;
-use dynamic_mcp_control_plane::auth::dev;
 use dynamic_mcp_control_plane::config::{Cli, load_dotenv};
 use dynamic_mcp_shared::env::unknown_variables;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
@@ -30,7 +29,7 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(cli: Cli) -> anyhow::Result<()> {
     if let Some(command) = &cli.command {
-        return dev::run(command, &cli.config.state_dir()?).await;
+        return command.run(&cli.config).await;
     }
     let settings = cli.config.validate()?;
     let telemetry = Telemetry::init(&settings.telemetry)?;

@@ -36,6 +36,7 @@ use crate::guard::Guard;
 use crate::jobs::Jobs;
 use crate::registry::cache::ToolCache;
 use crate::runtimes::Runtimes;
+use crate::tenant::Tenants;
 
 pub const SERVICE: &str = "dynamic-mcp";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -48,6 +49,7 @@ pub fn builtin_names() -> &'static [&'static str] {
 /// What the edge calls.
 pub struct McpDeps {
     pub catalog: Arc<Catalog>,
+    pub tenants: Arc<Tenants>,
     pub cache: Arc<ToolCache>,
     pub jobs: Arc<Jobs>,
     pub runtimes: Arc<Runtimes>,

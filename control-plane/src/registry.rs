@@ -16,8 +16,10 @@ use async_trait::async_trait;
 use dynamic_mcp_shared::ids::TenantId;
 use tokio::sync::broadcast;
 
+use crate::tenant::{TenantRecord, TenantSettings};
+
 pub use self::open_error::OpenError;
-pub use self::postgres::{PostgresConfig, PostgresRegistry};
+pub use self::postgres::{PostgresConfig, PostgresRegistry, Roles, prepare};
 pub use self::sqlite::SqliteRegistry;
 pub use self::tool::{
     Example, History, InvalidTool, Past, Revision, RuntimeChoice, ToolName, ToolRecord, ToolSpec,
@@ -26,11 +28,30 @@ pub use self::tool::{
 /// What a receiver of changes may fall behind before it must take everything for changed.
 const CHANGES_KEPT: usize = 1024;
 
-/// Every write is atomic, appends an immutable revision and tells [`Registry::changes`], on every replica.
+/// All that is stored of a tenant as it is now.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Holdings {
+    /// Disabled ones too, by name.
+    pub tools: Vec<ToolRecord>,
+    pub tenant: TenantRecord,
+}
+
+/// Every write is atomic and tells [`Registry::changes`], on every replica. Each of a tool appends an immutable revision.
 #[async_trait]
 pub trait Registry: Send + Sync + 'static {
-    /// All tools of a tenant, disabled ones too, by name.
-    async fn load(&self, tenant: &TenantId) -> Result<Vec<ToolRecord>, RegistryError>;
+    async fn load(&self, tenant: &TenantId) -> Result<Holdings, RegistryError>;
+
+    /// What the operator set for a tenant; nothing, at revision 0, where that never happened.
+    async fn tenant(&self, tenant: &TenantId) -> Result<TenantRecord, RegistryError>;
+
+    /// Replaces it if it still has the revision `expected`.
+    async fn set_tenant(
+        &self,
+        tenant: &TenantId,
+        settings: &TenantSettings,
+        expected: u64,
+        actor: &str,
+    ) -> Result<TenantRecord, RegistryError>;
 
     async fn get(&self, tenant: &TenantId, name: &ToolName) -> Result<Option<ToolRecord>, RegistryError>;
 
@@ -111,9 +132,28 @@ pub enum RegistryError {
         expected: Revision,
         actual: Revision,
     },
-    #[error("{limit} tools exist already, the most allowed (MCP_DYNAMIC_MAX_TOOLS); delete one first")]
+    #[error(
+        "{limit} tools exist already, the most allowed here; delete one first, or ask the operator for more"
+    )]
     TooMany { limit: usize },
+    #[error(
+        "the tenant's settings are at revision {actual}, not at the expected revision {expected}; read them again and retry"
+    )]
+    SettingsConflict { expected: u64, actual: u64 },
     /// The store does not answer or is at fault; the text is for the log.
     #[error("the tool registry is not available right now; try again shortly")]
     Unavailable { detail: String },
+}
+
+impl RegistryError {
+    /// Its short name.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            RegistryError::NotFound(_) => "not_found",
+            RegistryError::AlreadyExists(_) => "already_exists",
+            RegistryError::Conflict { .. } | RegistryError::SettingsConflict { .. } => "conflict",
+            RegistryError::TooMany { .. } => "too_many",
+            RegistryError::Unavailable { .. } => "unavailable",
+        }
+    }
 }

@@ -112,6 +112,7 @@ fn job(isolation: Isolation) -> anyhow::Result<Job> {
         dependency_lock: None,
         timeout: TimeoutMs::DEFAULT,
         max_output_bytes: 200_000,
+        max_memory: None,
     })
 }
 

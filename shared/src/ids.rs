@@ -90,7 +90,31 @@ prefixed_id!(
 #[serde(try_from = "String", into = "String")]
 pub struct TenantId(String);
 
+/// No text that names a tenant can be it.
+const SHARED: &str = "*";
+
 impl TenantId {
+    /// The owner of what every tenant sees. Nobody can prove to be it.
+    pub fn shared() -> Self {
+        Self(SHARED.to_owned())
+    }
+
+    pub fn is_shared(&self) -> bool {
+        self.0 == SHARED
+    }
+
+    /// As a store of ours keeps it, [`TenantId::shared`] included.
+    ///
+    /// # Errors
+    /// When it names no tenant.
+    pub fn from_store(value: &str) -> Result<Self, InvalidId> {
+        if value == SHARED {
+            Ok(Self::shared())
+        } else {
+            value.parse()
+        }
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -156,6 +180,14 @@ mod tests {
         let id = JobId::generate();
         assert!(id.as_str().starts_with("job_"));
         assert_eq!(id.as_str().parse::<JobId>(), Ok(id));
+    }
+
+    #[test]
+    fn who_owns_what_is_shared_is_no_tenant_that_somebody_can_name() {
+        let shared = TenantId::shared();
+        assert!(shared.as_str().parse::<TenantId>().is_err());
+        assert_eq!(TenantId::from_store(shared.as_str()), Ok(shared));
+        assert!(!TenantId::default().is_shared());
     }
 
     #[test]

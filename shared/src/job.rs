@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::content::ContentHash;
 use crate::ids::{JobId, TenantId};
-use crate::limits::TimeoutMs;
+use crate::limits::{ByteSize, TimeoutMs};
 use crate::outcome::Outcome;
 
 /// What is shared between two calls of a tool.
@@ -85,6 +85,15 @@ pub struct Job {
     pub timeout: TimeoutMs,
     /// What of the printed output is kept, both streams together.
     pub max_output_bytes: u64,
+    /// `None`: as much as the executor gives each.
+    pub max_memory: Option<ByteSize>,
+}
+
+impl Job {
+    /// The memory of its sandbox on an executor that gives each `most`.
+    pub fn memory(&self, most: ByteSize) -> ByteSize {
+        self.max_memory.map_or(most, |memory| memory.min(most))
+    }
 }
 
 impl std::fmt::Debug for Job {

@@ -10,7 +10,7 @@ use crate::job::{
     CapturedOutput, Dependency, Finished, ImageStatus, Isolation, Job, NodeStatus, Placement, Progress,
     RejectReason, Rejection, Runtime, RuntimeStatus, ToolError, Usage,
 };
-use crate::limits::TimeoutMs;
+use crate::limits::{ByteSize, TimeoutMs};
 use crate::outcome::Outcome;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +43,7 @@ impl From<Job> for v1::Prepare {
             limits: Some(v1::Limits {
                 timeout_ms: job.timeout.as_millis(),
                 max_output_bytes: job.max_output_bytes,
+                max_memory_bytes: job.max_memory.map_or(0, |size| size.0),
             }),
         }
     }
@@ -87,6 +88,7 @@ impl TryFrom<v1::Prepare> for Job {
             timeout: TimeoutMs::new(u64::from(limits.timeout_ms))
                 .map_err(|error| malformed("limits", error))?,
             max_output_bytes: limits.max_output_bytes,
+            max_memory: (limits.max_memory_bytes > 0).then_some(ByteSize(limits.max_memory_bytes)),
         })
     }
 }
@@ -437,6 +439,7 @@ mod tests {
             dependency_lock: None,
             timeout: TimeoutMs::DEFAULT,
             max_output_bytes: 10,
+            max_memory: Some(ByteSize(64 << 20)),
         }
     }
 

@@ -7,7 +7,7 @@ use dynamic_mcp_shared::clock::Clock;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 
 use crate::config::Backend;
-use crate::registry::{PostgresConfig, PostgresRegistry, Registry, SqliteRegistry};
+use crate::registry::{PostgresRegistry, Registry, SqliteRegistry};
 
 pub(super) async fn open(
     backend: &Backend,
@@ -23,19 +23,8 @@ pub(super) async fn open(
                     .with_context(|| format!("MCP_DYNAMIC_STORE: {}", store.display()))?,
             )
         }
-        Backend::Postgres {
-            url,
-            schema,
-            init_max_attempts,
-            init_backoff,
-        } => {
-            let config = PostgresConfig {
-                url: url.clone(),
-                schema: schema.clone(),
-                init_max_attempts: *init_max_attempts,
-                init_backoff: *init_backoff,
-            };
-            let registry = PostgresRegistry::connect(config, clock, lifecycle.clone());
+        Backend::Postgres(config) => {
+            let registry = PostgresRegistry::connect(config.clone(), clock, lifecycle.clone());
             Arc::new(registry.await.context("MCP_DYNAMIC_PG_URL")?)
         }
     })

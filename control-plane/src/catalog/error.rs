@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dynamic_mcp_shared::policy::PolicyError;
 
+use crate::auth::Forbidden;
 use crate::registry::{InvalidTool, RegistryError, Revision, ToolName};
 use crate::runtimes::NoRuntime;
 
@@ -17,8 +18,8 @@ pub enum CatalogError {
     Runtime(#[from] NoRuntime),
     #[error("{0}")]
     Dependencies(String),
-    #[error("{0}")]
-    Forbidden(&'static str),
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     #[error("this server is read-only (MCP_DYNAMIC_READ_ONLY): tools can be called, not changed")]
     ReadOnly,
     #[error("tool {name:?} has no revision {revision}; dynamic.tool.history shows which there are")]
@@ -53,13 +54,7 @@ impl CatalogError {
             CatalogError::NoRevision { .. } => "not_found",
             CatalogError::Cancelled => "cancelled",
             CatalogError::Unavailable(_) | CatalogError::Untried { .. } => "unavailable",
-            CatalogError::Registry(error) => match error {
-                RegistryError::NotFound(_) => "not_found",
-                RegistryError::AlreadyExists(_) => "already_exists",
-                RegistryError::Conflict { .. } => "conflict",
-                RegistryError::TooMany { .. } => "too_many",
-                RegistryError::Unavailable { .. } => "unavailable",
-            },
+            CatalogError::Registry(error) => error.kind(),
         }
     }
 }

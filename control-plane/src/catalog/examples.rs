@@ -6,9 +6,8 @@ use dynamic_mcp_shared::job::Isolation;
 use dynamic_mcp_shared::outcome::Outcome;
 use serde_json::Value;
 
-use super::{Catalog, CatalogError};
+use super::{Catalog, CatalogError, Manager};
 use crate::jobs::JobReport;
-use crate::principal::Caller;
 use crate::registry::cache::Tool;
 use crate::registry::{Example, InvalidTool, ToolRecord, ToolSpec};
 
@@ -38,7 +37,11 @@ impl Catalog {
     ///
     /// # Errors
     /// The first example that does not end as it says, or could not be run.
-    pub(super) async fn try_examples(&self, caller: &Caller, spec: &ToolSpec) -> Result<(), CatalogError> {
+    pub(super) async fn try_examples(
+        &self,
+        manager: &Manager<'_>,
+        spec: &ToolSpec,
+    ) -> Result<(), CatalogError> {
         if spec.examples.is_empty() {
             return Ok(());
         }
@@ -47,22 +50,23 @@ impl Catalog {
             isolation: Isolation::Call,
             ..spec.clone()
         };
-        let tenant = &caller.principal.tenant;
-        let last = self.deps.registry.history(tenant, &spec.name, None, 1).await?;
+        let owner = manager.owner();
+        let last = self.deps.registry.history(&owner, &spec.name, None, 1).await?;
         let last = last.revisions.first().map_or(0, |past| past.revision);
         let now = chrono::DateTime::UNIX_EPOCH;
-        let tool = Arc::new(Tool::new(ToolRecord {
+        let record = ToolRecord {
             content_hash: spec.content_hash(),
             spec,
             // What it is to be, for the audit.
             revision: last + 1,
             created_at: now,
             updated_at: now,
-        }));
+        };
+        let tool = Arc::new(Tool::new(record, manager.of));
         let examples = &tool.record.spec.examples;
         for (number, example) in examples.iter().enumerate() {
             let args = Value::Object(example.args.clone());
-            let report = Box::pin(self.deps.jobs.try_tool(caller, &tool, args)).await;
+            let report = Box::pin(self.deps.jobs.try_tool(manager.caller, &tool, args)).await;
             match report.outcome {
                 Outcome::Cancelled => return Err(CatalogError::Cancelled),
                 // Nothing is said of the example by that.

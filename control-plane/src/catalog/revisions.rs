@@ -3,8 +3,7 @@
 use dynamic_mcp_shared::job::Runtime;
 use serde_json::{Map, json};
 
-use super::{Catalog, CatalogError, Stored, Written, draft, revision_details, starts_over};
-use crate::principal::Caller;
+use super::{Catalog, CatalogError, Manager, Stored, Written, draft, revision_details, starts_over};
 use crate::registry::{History, RegistryError, Revision, ToolName, ToolRecord};
 
 impl Catalog {
@@ -14,16 +13,18 @@ impl Catalog {
     /// When the caller may not, there never was such a tool, or the store does not answer.
     pub async fn history(
         &self,
-        caller: &Caller,
-        admin_token: Option<&str>,
+        manager: &Manager<'_>,
         name: &str,
         before: Option<Revision>,
         limit: u32,
     ) -> Result<History, CatalogError> {
-        self.may_manage(caller, admin_token)?;
+        self.may_manage(manager)?;
         let name: ToolName = name.parse()?;
-        let tenant = &caller.principal.tenant;
-        let history = self.deps.registry.history(tenant, &name, before, limit).await?;
+        let history = self
+            .deps
+            .registry
+            .history(&manager.owner(), &name, before, limit)
+            .await?;
         let never = history.revisions.is_empty() && history.next_before.is_none() && before.is_none();
         if never {
             return Err(RegistryError::NotFound(name).into());
@@ -35,13 +36,12 @@ impl Catalog {
     /// As for [`Self::history`], and when there is no such revision.
     pub async fn revision(
         &self,
-        caller: &Caller,
-        admin_token: Option<&str>,
+        manager: &Manager<'_>,
         name: &str,
         revision: Revision,
     ) -> Result<ToolRecord, CatalogError> {
-        self.may_manage(caller, admin_token)?;
-        self.at_revision(caller, &name.parse()?, revision).await
+        self.may_manage(manager)?;
+        self.at_revision(manager, &name.parse()?, revision).await
     }
 
     /// Writes what the tool was at that revision as a new one. A tool that was deleted is there again.
@@ -51,8 +51,7 @@ impl Catalog {
     /// expected revision.
     pub async fn rollback(
         &self,
-        caller: &Caller,
-        admin_token: Option<&str>,
+        manager: &Manager<'_>,
         name: &str,
         to: Revision,
         expected: Option<Revision>,
@@ -63,7 +62,7 @@ impl Catalog {
             let name: ToolName = name.parse()?;
             let mut attempt = 1;
             loop {
-                let ended = self.rollback_once(caller, &name, to, expected).await;
+                let ended = self.rollback_once(manager, &name, to, expected).await;
                 if !starts_over(&ended, expected, attempt) {
                     return ended;
                 }
@@ -71,36 +70,32 @@ impl Catalog {
             }
         };
         let stored = self
-            .audited(caller, admin_token, "dynamic.tool.rollback", name, details, write)
+            .audited(manager, "dynamic.tool.rollback", name, details, write)
             .await?;
-        self.published(caller, stored).await
+        self.published(manager, stored).await
     }
 
     async fn rollback_once(
         &self,
-        caller: &Caller,
+        manager: &Manager<'_>,
         name: &ToolName,
         to: Revision,
         expected: Option<Revision>,
     ) -> Result<Stored, CatalogError> {
-        let (tenant, actor) = (&caller.principal.tenant, &caller.principal.subject);
+        let owner = manager.owner();
         let registry = &self.deps.registry;
-        let mut spec = self.at_revision(caller, name, to).await?.spec;
+        let mut spec = self.at_revision(manager, name, to).await?.spec;
         if spec.runs_on != Runtime::Node {
             // It has whatever image was the default then, and uses none.
             spec.image = self.deps.policy.default_image().to_owned();
         }
         draft::check(&spec, &self.deps.policy)?;
-        let record = match (registry.get(tenant, name).await?, expected) {
+        let record = match (registry.get(&owner, name).await?, expected) {
             (Some(current), expected) => {
                 let expected = expected.unwrap_or(current.revision);
-                registry.update(tenant, &spec, expected, actor).await?
+                registry.update(&owner, &spec, expected, manager.actor()).await?
             }
-            (None, None) => {
-                registry
-                    .create(tenant, &spec, self.config.max_tools, actor)
-                    .await?
-            }
+            (None, None) => self.add(manager, &spec).await?,
             (None, Some(_)) => return Err(RegistryError::NotFound(name.clone()).into()),
         };
         Ok(Stored { record, chosen: None })
@@ -108,12 +103,15 @@ impl Catalog {
 
     async fn at_revision(
         &self,
-        caller: &Caller,
+        manager: &Manager<'_>,
         name: &ToolName,
         revision: Revision,
     ) -> Result<ToolRecord, CatalogError> {
-        let tenant = &caller.principal.tenant;
-        let found = self.deps.registry.revision(tenant, name, revision).await?;
+        let found = self
+            .deps
+            .registry
+            .revision(&manager.owner(), name, revision)
+            .await?;
         found.ok_or_else(|| CatalogError::NoRevision {
             name: name.clone(),
             revision,

@@ -3,6 +3,7 @@
 mod auth;
 mod http;
 mod registry;
+mod tenant;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use secrecy::SecretString;
 pub use self::auth::{AuthArgs, AuthMode};
 pub use self::http::HttpArgs;
 pub use self::registry::{BackendKind, RegistryArgs};
+pub use self::tenant::TenantArgs;
 use super::secret::parse_secret;
 use super::switch::parse_switch;
 use crate::mcp::Profile;

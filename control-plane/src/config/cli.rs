@@ -4,16 +4,17 @@ use std::ffi::{OsStr, OsString};
 use std::num::ParseIntError;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Args, Command, CommandFactory as _, FromArgMatches as _, Parser};
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser};
 #[cfg(feature = "embedded-executor")]
 use dynamic_mcp_executor::cli::EngineArgs;
 use dynamic_mcp_shared::policy::SandboxPolicy;
 
 use super::args::{
     AuditArgs, AuthArgs, FleetArgs, GuardArgs, HttpArgs, LaterArgs, RegistryArgs, ServerArgs, TelemetryArgs,
+    TenantArgs,
 };
 use super::sources::Sources;
-use crate::auth::dev::DevCommand;
+use crate::command::Command;
 
 /// An MCP server whose tools are JavaScript made at run time, run in hardened sandboxes.
 ///
@@ -27,7 +28,7 @@ pub struct Cli {
 
     /// Instead of the server.
     #[command(subcommand)]
-    pub command: Option<DevCommand>,
+    pub command: Option<Command>,
 
     /// For the executor in this process, when no other one joins.
     #[cfg(feature = "embedded-executor")]
@@ -49,6 +50,8 @@ pub struct Config {
     pub policy: SandboxPolicy,
     #[command(flatten)]
     pub guard: GuardArgs,
+    #[command(flatten)]
+    pub tenant: TenantArgs,
     #[command(flatten)]
     pub audit: AuditArgs,
     #[command(flatten)]
@@ -96,7 +99,7 @@ impl Cli {
     }
 
     /// Every setting, for what must know them all.
-    pub fn definition() -> Command {
+    pub fn definition() -> clap::Command {
         Self::command()
     }
 }
@@ -104,7 +107,7 @@ impl Cli {
 /// The variables of the executor within this process.
 #[cfg(feature = "embedded-executor")]
 pub(super) fn engine_variables() -> Vec<String> {
-    let command = EngineArgs::augment_args(Command::new("engine"));
+    let command = EngineArgs::augment_args(clap::Command::new("engine"));
     let names = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
     names
         .filter(|name| name.starts_with("MCP_"))
@@ -118,7 +121,7 @@ pub(super) fn engine_variables() -> Vec<String> {
 }
 
 /// A wrong value may have come from the environment, and clap names only the flag.
-fn with_variable(error: clap::Error, command: &mut Command) -> clap::Error {
+fn with_variable(error: clap::Error, command: &mut clap::Command) -> clap::Error {
     if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
         return error;
     }

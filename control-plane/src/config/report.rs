@@ -32,6 +32,7 @@ pub fn runtime_config(settings: &Settings) -> Value {
             "queueWaitMs": millis(settings.guard.queue_wait),
             "queueMax": settings.guard.max_waiting,
         },
+        "tenantDefaults": settings.tenant,
         "auth": auth(settings),
         "audit": {
             "enabled": settings.audit.enabled,
@@ -131,20 +132,15 @@ fn registry(settings: &Settings) -> Value {
     let registry = &settings.registry;
     let mut report = match &registry.backend {
         Backend::File { store } => json!({ "backend": name(BackendKind::File), "store": store }),
-        Backend::Postgres {
-            schema,
-            init_max_attempts,
-            init_backoff,
-            ..
-        } => json!({
+        Backend::Postgres(postgres) => json!({
             "backend": name(BackendKind::Postgres),
             "pgUrl": presence(true),
-            "pgSchema": schema,
-            "pgInitMaxAttempts": init_max_attempts,
-            "pgInitBackoffMs": millis(*init_backoff),
+            "pgSchema": postgres.schema,
+            "pgInitMaxAttempts": postgres.init_max_attempts,
+            "pgInitBackoffMs": millis(postgres.init_backoff),
         }),
     };
-    report["maxTools"] = registry.max_tools.into();
+    report["maxTools"] = settings.tenant.max_tools.into();
     report["readOnly"] = registry.read_only.into();
     report
 }

@@ -13,7 +13,8 @@ use super::{AuthSettings, Transport};
 use crate::audit::AuditConfig;
 use crate::guard::MemoryGuardConfig;
 use crate::mcp::Profile;
-use crate::registry::RuntimeChoice;
+use crate::registry::{PostgresConfig, RuntimeChoice};
+use crate::tenant::TenantLimits;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -27,6 +28,8 @@ pub struct Settings {
     pub registry: RegistrySettings,
     pub policy: SandboxPolicy,
     pub guard: MemoryGuardConfig,
+    /// What a tenant may have for which nothing is set.
+    pub tenant: TenantLimits,
     pub audit: AuditConfig,
     /// `None`: an executor within this process.
     pub fleet: Option<FleetSettings>,
@@ -50,7 +53,6 @@ pub struct HttpSettings {
 #[derive(Debug, Clone)]
 pub struct RegistrySettings {
     pub backend: Backend,
-    pub max_tools: usize,
     pub read_only: bool,
     /// `None`: what the fleet has decides.
     pub default_runtime: Option<RuntimeChoice>,
@@ -59,15 +61,8 @@ pub struct RegistrySettings {
 
 #[derive(Debug, Clone)]
 pub enum Backend {
-    File {
-        store: PathBuf,
-    },
-    Postgres {
-        url: SecretString,
-        schema: String,
-        init_max_attempts: u32,
-        init_backoff: Duration,
-    },
+    File { store: PathBuf },
+    Postgres(PostgresConfig),
 }
 
 #[derive(Debug, Clone)]

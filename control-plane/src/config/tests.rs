@@ -97,7 +97,7 @@ fn the_defaults_are_those_of_the_contract() {
         matches!(&settings.registry.backend, Backend::File { store } if store == Path::new("/state/tools.sqlite"))
     );
     assert_eq!(
-        (settings.registry.max_tools, settings.registry.read_only),
+        (settings.tenant.max_tools, settings.registry.read_only),
         (256, false)
     );
     assert_eq!(settings.guard.limits.max_concurrency, 8);

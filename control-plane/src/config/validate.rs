@@ -17,6 +17,8 @@ use super::sources::Given;
 use super::{AuthMode, AuthSettings, BackendKind, ConfigError, Transport, fault};
 use crate::audit::AuditConfig;
 use crate::guard::{GuardLimits, MemoryGuardConfig};
+use crate::registry::PostgresConfig;
+use crate::tenant::TenantLimits;
 
 const HTTP_ONLY: [&str; 8] = [
     "MCP_HOST",
@@ -80,6 +82,7 @@ impl Config {
             registry,
             policy: self.policy.clone(),
             guard: self.guard(),
+            tenant: self.tenant_defaults(),
             audit: self.audit(&state_dir)?,
             fleet,
             telemetry: self.telemetry(),
@@ -256,14 +259,15 @@ impl Config {
         }
         Ok(RegistrySettings {
             backend: self.backend(state_dir)?,
-            max_tools: args.dynamic_max_tools as usize,
             read_only: args.dynamic_read_only,
             default_runtime: args.default_runtime,
             admin_token,
         })
     }
 
-    fn backend(&self, state_dir: &Path) -> Result<Backend, ConfigError> {
+    /// # Errors
+    /// When what was given is not whole, or contradicts itself.
+    pub fn backend(&self, state_dir: &Path) -> Result<Backend, ConfigError> {
         let args = &self.registry;
         let url = read_secret(
             args.dynamic_pg_url.as_ref(),
@@ -298,12 +302,12 @@ impl Config {
                         "must begin with postgres:// or postgresql://",
                     ));
                 }
-                Ok(Backend::Postgres {
+                Ok(Backend::Postgres(PostgresConfig {
                     url,
                     schema: args.dynamic_pg_schema.clone(),
                     init_max_attempts: args.dynamic_pg_init_max_attempts,
                     init_backoff: Duration::from_millis(args.dynamic_pg_init_backoff_ms),
-                })
+                }))
             }
         }
     }
@@ -318,6 +322,20 @@ impl Config {
             },
             queue_wait: Duration::from_millis(args.tool_queue_wait_ms),
             max_waiting: args.tool_queue_max as usize,
+        }
+    }
+
+    fn tenant_defaults(&self) -> TenantLimits {
+        let args = &self.tenant;
+        TenantLimits {
+            max_tools: self.registry.dynamic_max_tools,
+            max_concurrency: args
+                .tenant_max_concurrency
+                .unwrap_or(self.guard.tool_max_concurrency),
+            max_calls_per_window: args.tenant_max_calls_per_window,
+            max_sessions: args.tenant_max_sessions,
+            max_timeout: self.policy.max_timeout,
+            max_memory_mb: args.tenant_max_memory_mb,
         }
     }
 

@@ -1,26 +1,26 @@
 //! The guard of one process.
 //!
 //! ```text
-//! place in the window? ──no──▶ refused (rate)
+//! place in the windows? ──no──▶ refused (rate)
 //!        │ held
-//! slot free? ──no──▶ queue full? ──yes──▶ refused (concurrency), the place is given back
-//!        │                 └──no──▶ wait, first come first served ──too long──▶ the same
-//! the call begins: its place counts from now
+//! slot free? ──no──▶ queue full? ──yes──▶ refused (concurrency), the places are given back
+//!        │                 └──no──▶ wait, in turn ──too long──▶ the same
+//! the call begins: its places count from now
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use dynamic_mcp_shared::ids::TenantId;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::scopes::{Bounds, ScopeState, Scopes};
+use super::scopes::{Bounds, Counted, ScopeState, Scopes};
+use super::slots::{Slot, Slots, Taken};
 use super::window::WindowLimit;
-use super::{Guard, GuardLimits, GuardMetrics, Permit, Refusal, Scope};
+use super::{Guard, GuardLimits, GuardMetrics, Permit, Refusal, Scope, Share, TenantGuardLimits};
 use crate::metric_names;
 
 const BOUNDS: Bounds = Bounds {
@@ -30,6 +30,8 @@ const BOUNDS: Bounds = Bounds {
 /// What a client is told to wait before a slot may be free lies between these.
 const MIN_RETRY: Duration = Duration::from_millis(50);
 const MAX_RETRY: Duration = Duration::from_secs(30);
+/// How a refusal names what all scopes of a tenant share.
+const ALL_SCOPES: &str = "all tools together";
 /// What an execution is taken to last before one has ended.
 const FIRST_GUESS_US: u64 = 500_000;
 
@@ -50,8 +52,7 @@ pub struct MemoryGuard {
 #[derive(Debug)]
 struct Shared {
     config: MemoryGuardConfig,
-    slots: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    slots: Arc<Slots>,
     scopes: Mutex<Scopes>,
     /// A moving average of how long executions hold their slot. Two that end at once may lose one sample.
     typical_run_us: AtomicU64,
@@ -63,8 +64,7 @@ impl MemoryGuard {
         Self {
             shared: Arc::new(Shared {
                 config,
-                slots: Arc::new(Semaphore::new(config.limits.max_concurrency as usize)),
-                waiting: AtomicUsize::new(0),
+                slots: Slots::new(config.limits.max_concurrency, config.max_waiting),
                 scopes: Mutex::new(Scopes::new(BOUNDS, window)),
                 typical_run_us: AtomicU64::new(FIRST_GUESS_US),
             }),
@@ -74,17 +74,20 @@ impl MemoryGuard {
 
 #[async_trait]
 impl Guard for MemoryGuard {
-    async fn acquire(&self, scope: &Scope) -> Result<Box<dyn Permit>, Refusal> {
-        let place = self.shared.hold_place(scope).inspect_err(count_refusal)?;
-        let slot = match Arc::clone(&self.shared.slots).try_acquire_owned() {
+    async fn acquire(&self, scope: &Scope, share: Share) -> Result<Box<dyn Permit>, Refusal> {
+        let shared = &self.shared;
+        let place = shared.hold_place(scope, share).inspect_err(count_refusal)?;
+        let wait = shared.config.queue_wait;
+        let slot = match shared
+            .slots
+            .take(&scope.tenant, share.max_concurrency, wait)
+            .await
+        {
             Ok(slot) => slot,
-            Err(_) => match self.shared.wait_for_slot().await {
-                Some(slot) => slot,
-                None => {
-                    place.scope.counters.count_rejected_concurrency();
-                    return Err(self.shared.concurrency_refusal()).inspect_err(count_refusal);
-                }
-            },
+            Err(taken) => {
+                place.counted.scope.counters.count_rejected_concurrency();
+                return Err(shared.concurrency_refusal(taken)).inspect_err(count_refusal);
+            }
         };
         let scope = place.begin();
         metrics::gauge!(metric_names::GUARD_ACTIVE).increment(1.0);
@@ -97,110 +100,104 @@ impl Guard for MemoryGuard {
         }))
     }
 
-    async fn metrics(&self, tenant: &TenantId) -> GuardMetrics {
+    async fn metrics(&self, tenant: &TenantId, share: Share) -> GuardMetrics {
         let limits = self.shared.config.limits;
-        let free = u32::try_from(self.shared.slots.available_permits()).unwrap_or(u32::MAX);
         GuardMetrics {
-            active_executions: limits.max_concurrency.saturating_sub(free),
-            limits,
+            active_executions: self.shared.slots.running(tenant),
+            limits: TenantGuardLimits {
+                max_concurrency: limits.max_concurrency.min(share.max_concurrency),
+                max_calls_per_window: limits.max_calls_per_window,
+                max_tenant_calls_per_window: share.max_calls_per_window,
+                window_ms: limits.window_ms,
+            },
             scopes: self.shared.scopes.lock().metrics(tenant),
         }
     }
 }
 
 impl Shared {
-    fn rule(&self) -> WindowLimit {
-        let limits = self.config.limits;
+    fn at_most(&self, limit: u32) -> WindowLimit {
         WindowLimit {
-            limit: limits.max_calls_per_window,
-            length: Duration::from_millis(limits.window_ms),
+            limit,
+            length: Duration::from_millis(self.config.limits.window_ms),
         }
     }
 
-    fn hold_place(&self, scope: &Scope) -> Result<HeldPlace, Refusal> {
+    fn hold_place(&self, scope: &Scope, share: Share) -> Result<HeldPlace, Refusal> {
         let now = Instant::now();
-        let state = self.scopes.lock().entry(scope, now);
-        let held = state.window.lock().hold(now, self.rule());
-        match held {
-            Ok(()) => Ok(HeldPlace {
-                scope: state,
-                begun: false,
-            }),
-            Err(wait) => {
-                state.counters.count_rejected_rate();
-                Err(Refusal::Rate {
-                    scope: scope.name.clone(),
-                    limit: self.config.limits.max_calls_per_window,
-                    window_ms: self.config.limits.window_ms,
-                    retry_after: whole_ms(wait.unwrap_or(self.config.queue_wait)),
-                })
+        let counted = self.scopes.lock().entry(scope, now);
+        let limit = self.config.limits.max_calls_per_window;
+        let held = counted.scope.window.lock().hold(now, self.at_most(limit));
+        if let Err(wait) = held {
+            return Err(self.rate_refusal(&counted.scope, &scope.name, limit, wait));
+        }
+        if let Some(limit) = share.max_calls_per_window {
+            let held = counted.tenant.lock().hold(now, self.at_most(limit));
+            if let Err(wait) = held {
+                counted.scope.window.lock().release();
+                return Err(self.rate_refusal(&counted.scope, ALL_SCOPES, limit, wait));
             }
         }
+        Ok(HeldPlace {
+            of_tenant: share.max_calls_per_window.is_some(),
+            counted,
+            begun: false,
+        })
     }
 
-    /// Waits in turn; `None` when the queue is full or the wait was too long.
-    async fn wait_for_slot(&self) -> Option<OwnedSemaphorePermit> {
-        let _turn = Turn::take(&self.waiting, self.config.max_waiting)?;
-        let slot = Arc::clone(&self.slots).acquire_owned();
-        tokio::time::timeout(self.config.queue_wait, slot)
-            .await
-            .ok()?
-            .ok()
+    fn rate_refusal(&self, scope: &ScopeState, name: &str, limit: u32, wait: Option<Duration>) -> Refusal {
+        scope.counters.count_rejected_rate();
+        Refusal::Rate {
+            scope: name.to_owned(),
+            limit,
+            window_ms: self.config.limits.window_ms,
+            retry_after: whole_ms(wait.unwrap_or(self.config.queue_wait)),
+        }
     }
 
     /// An estimate: those who wait go first, and each slot is free again after a typical run.
-    fn concurrency_refusal(&self) -> Refusal {
-        let limit = self.config.limits.max_concurrency;
-        let ahead = u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+    fn concurrency_refusal(&self, taken: Taken) -> Refusal {
+        let ahead = u32::try_from(taken.ahead).unwrap_or(u32::MAX);
         let typical = Duration::from_micros(self.typical_run_us.load(Ordering::Relaxed));
-        let wait = typical.saturating_mul(ahead.saturating_add(1)) / limit.max(1);
+        let wait = typical.saturating_mul(ahead.saturating_add(1)) / taken.limit.max(1);
         Refusal::Concurrency {
-            limit,
+            limit: taken.limit,
+            by_tenant: taken.by_tenant,
             retry_after: whole_ms(wait.clamp(MIN_RETRY, MAX_RETRY)),
         }
     }
 }
 
-/// A place in a scope's window that is given back unless the call begins.
+/// A place in the windows that is given back unless the call begins.
 struct HeldPlace {
-    scope: Arc<ScopeState>,
+    counted: Counted,
+    /// In the tenant's window too.
+    of_tenant: bool,
     begun: bool,
 }
 
 impl HeldPlace {
     fn begin(mut self) -> Arc<ScopeState> {
-        self.scope.window.lock().begin(Instant::now());
+        let now = Instant::now();
+        self.counted.scope.window.lock().begin(now);
+        if self.of_tenant {
+            self.counted.tenant.lock().begin(now);
+        }
         self.begun = true;
-        self.scope.counters.count_allowed();
-        Arc::clone(&self.scope)
+        self.counted.scope.counters.count_allowed();
+        Arc::clone(&self.counted.scope)
     }
 }
 
 impl Drop for HeldPlace {
     fn drop(&mut self) {
-        if !self.begun {
-            self.scope.window.lock().release();
+        if self.begun {
+            return;
         }
-    }
-}
-
-/// A place in the queue.
-struct Turn<'a>(&'a AtomicUsize);
-
-impl<'a> Turn<'a> {
-    fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-                (now < most).then_some(now + 1)
-            })
-            .ok()
-            .map(|_| Self(waiting))
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.counted.scope.window.lock().release();
+        if self.of_tenant {
+            self.counted.tenant.lock().release();
+        }
     }
 }
 
@@ -209,7 +206,7 @@ struct MemoryPermit {
     scope: Arc<ScopeState>,
     failed: bool,
     begun: Instant,
-    slot: Option<OwnedSemaphorePermit>,
+    slot: Option<Slot>,
 }
 
 impl Permit for MemoryPermit {

@@ -52,7 +52,17 @@ pub(super) struct Scopes {
 #[derive(Debug, Default)]
 struct Tenant {
     scopes: HashMap<String, Slot>,
+    /// Of all scopes together.
+    window: Arc<Mutex<Window>>,
     swept_at: Option<Instant>,
+}
+
+/// Where a call is counted.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) scope: Arc<ScopeState>,
+    /// Of all the tenant's scopes together.
+    pub(super) tenant: Arc<Mutex<Window>>,
 }
 
 #[derive(Debug)]
@@ -105,13 +115,16 @@ impl Scopes {
 
     /// The state of a scope, made when it is new. With a table full of busy scopes further names share one state, so
     /// that inventing names neither fills the memory nor escapes the limit.
-    pub(super) fn entry(&mut self, scope: &Scope, now: Instant) -> Arc<ScopeState> {
+    pub(super) fn entry(&mut self, scope: &Scope, now: Instant) -> Counted {
         let (most, window) = (self.bounds.scopes_per_tenant, self.window);
-        match self.tenants.get_mut(&scope.tenant) {
-            Some(tenant) => tenant.entry(&scope.name, most, now, window),
-            None => self
-                .add_tenant(scope.tenant.clone(), now)
-                .entry(&scope.name, most, now, window),
+        let tenant = if self.tenants.contains_key(&scope.tenant) {
+            self.tenants.entry(scope.tenant.clone()).or_default()
+        } else {
+            self.add_tenant(scope.tenant.clone(), now)
+        };
+        Counted {
+            scope: tenant.entry(&scope.name, most, now, window),
+            tenant: Arc::clone(&tenant.window),
         }
     }
 
@@ -134,8 +147,7 @@ impl Scopes {
     fn add_tenant(&mut self, tenant: TenantId, now: Instant) -> &mut Tenant {
         if self.tenants.len() >= self.bounds.tenants && is_due(&mut self.swept_at, now) {
             let window = self.window;
-            self.tenants
-                .retain(|_, tenant| !tenant.scopes.values().all(|slot| slot.is_idle(now, window)));
+            self.tenants.retain(|_, tenant| !tenant.is_idle(now, window));
         }
         self.tenants.entry(tenant).or_default()
     }
@@ -161,6 +173,11 @@ impl Tenant {
         });
         slot.used_at = now;
         Arc::clone(&slot.state)
+    }
+
+    fn is_idle(&self, now: Instant, window: Duration) -> bool {
+        let together = Arc::strong_count(&self.window) == 1 && self.window.lock().is_idle(now, window);
+        together && self.scopes.values().all(|slot| slot.is_idle(now, window))
     }
 
     /// Drops the half of the idle scopes that was used least recently, so that the search is paid for seldom.
@@ -216,7 +233,7 @@ mod tests {
     }
 
     fn call(scopes: &mut Scopes, scope: &Scope, now: Instant) {
-        let state = scopes.entry(scope, now);
+        let state = scopes.entry(scope, now).scope;
         let mut window = state.window.lock();
         window
             .hold(
@@ -270,7 +287,7 @@ mod tests {
     fn a_scope_with_a_running_call_is_kept() {
         let mut scopes = scopes();
         let start = Instant::now();
-        let running = scopes.entry(&scope("a", "running"), start);
+        let running = scopes.entry(&scope("a", "running"), start).scope;
         for index in 0..20_u32 {
             call(
                 &mut scopes,

@@ -8,6 +8,7 @@ use dynamic_mcp_shared::job::{CapturedOutput, Runtime, ToolError};
 use dynamic_mcp_shared::outcome::Outcome;
 
 use crate::guard::Refusal;
+use crate::registry::RegistryError;
 use crate::registry::schema::{self, SchemaCheck};
 use crate::scheduler::{NeverStarted, Scheduled};
 
@@ -45,6 +46,8 @@ pub(super) enum Ended {
     InvalidInput(String),
     Refused(Refusal),
     ShuttingDown,
+    /// What holds for the tenant is not known.
+    UnknownTenant(RegistryError),
     Scheduled(Scheduled),
 }
 
@@ -52,7 +55,7 @@ impl Ended {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Ended::InvalidInput(_) => Outcome::InvalidInput,
-            Ended::Refused(_) | Ended::ShuttingDown => Outcome::NeverStarted,
+            Ended::Refused(_) | Ended::ShuttingDown | Ended::UnknownTenant(_) => Outcome::NeverStarted,
             Ended::Scheduled(Scheduled::Finished { finished, .. }) => finished.outcome,
             Ended::Scheduled(Scheduled::NeverStarted { .. }) => Outcome::NeverStarted,
             Ended::Scheduled(Scheduled::Interrupted { .. }) => Outcome::Interrupted,
@@ -118,6 +121,11 @@ impl JobReport {
                 let text = "this server is shutting down; nothing ran, call again";
                 report.error = Some(ToolError::new("Refused", text));
             }
+            Ended::UnknownTenant(error) => {
+                report.reason = Some("unavailable");
+                report.retry_after = Some(CAPACITY_RETRY_AFTER);
+                report.error = Some(ToolError::new("Refused", error.to_string()));
+            }
             Ended::Scheduled(scheduled) => report.add(scheduled),
         }
         report
@@ -169,6 +177,7 @@ mod tests {
     #[test]
     fn a_refusal_says_that_nothing_ran_and_when_to_come_back() {
         let refusal = Refusal::Concurrency {
+            by_tenant: false,
             limit: 8,
             retry_after: Duration::from_millis(250),
         };

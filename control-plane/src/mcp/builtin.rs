@@ -5,6 +5,7 @@ mod dev;
 mod ephemeral;
 mod schemas;
 mod system;
+mod tenants;
 
 use std::sync::LazyLock;
 
@@ -21,7 +22,7 @@ use crate::metric_names;
 use crate::principal::{Caller, Right};
 
 /// Their names, sorted, whatever the profile shows.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 18] = [
     "dev.echo",
     "dynamic.tool.call",
     "dynamic.tool.create",
@@ -37,6 +38,8 @@ pub const NAMES: [&str; 16] = [
     "system.guard_metrics",
     "system.health",
     "system.runtime_config",
+    "system.tenant.get",
+    "system.tenant.set",
     "time.now",
 ];
 
@@ -51,6 +54,8 @@ enum Call {
     Health,
     GuardMetrics,
     RuntimeConfig,
+    TenantGet,
+    TenantSet,
     Catalog(CatalogTool),
     ByName,
     RunEphemeral,
@@ -74,6 +79,7 @@ static ALL: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
         catalog::tools(),
         ephemeral::tools(),
         dev::tools(),
+        tenants::tools(),
     ]
     .into_iter()
     .flatten()
@@ -118,7 +124,7 @@ impl Builtin {
     pub(super) fn needs(&self) -> Right {
         match self.call {
             Call::Catalog(_) => Right::Write,
-            Call::RuntimeConfig => Right::Admin,
+            Call::RuntimeConfig | Call::TenantGet | Call::TenantSet => Right::Admin,
             Call::Health
             | Call::GuardMetrics
             | Call::ByName
@@ -133,6 +139,8 @@ impl Builtin {
             Call::Health => system::health(invocation),
             Call::GuardMetrics => system::guard_metrics(invocation).await,
             Call::RuntimeConfig => system::runtime_config(invocation),
+            Call::TenantGet => tenants::get(invocation).await,
+            Call::TenantSet => tenants::set(invocation).await,
             Call::Catalog(tool) => catalog::call(tool, invocation).await,
             Call::ByName => super::dynamic::call_by_name(invocation).await,
             Call::RunEphemeral => ephemeral::call(invocation).await,
@@ -182,6 +190,8 @@ mod tests {
             "dynamic.tool.rollback",
             "system.guard_metrics",
             "system.runtime_config",
+            "system.tenant.get",
+            "system.tenant.set",
             "dev.echo",
             "time.now",
         ];

@@ -39,7 +39,7 @@ impl ToolChanges {
     pub(super) async fn next(&mut self) -> Option<()> {
         loop {
             match self.receiver.recv().await {
-                Ok(tenant) if tenant != self.tenant => {}
+                Ok(tenant) if tenant != self.tenant && !tenant.is_shared() => {}
                 Ok(_) | Err(RecvError::Lagged(_)) => break,
                 Err(RecvError::Closed) => return None,
             }
@@ -106,6 +106,14 @@ mod tests {
         assert_eq!(changes.next().await, Some(()));
         let nothing = tokio::time::timeout(Duration::from_secs(1), changes.next()).await;
         assert!(nothing.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_change_of_what_is_shared_is_every_tenants() {
+        let (sender, receiver) = broadcast::channel(4);
+        let mut changes = ToolChanges::new(receiver, tenant("a"));
+        sender.send(TenantId::shared()).expect("a receiver");
+        assert_eq!(changes.next().await, Some(()));
     }
 
     #[tokio::test]

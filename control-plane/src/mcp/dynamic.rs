@@ -9,7 +9,7 @@ use super::arguments::{Arguments, BadArgument};
 use super::builtin::Invocation;
 use super::pin::{self, Pin};
 use super::result::{self, Called};
-use crate::registry::cache::{Tool, ToolSet};
+use crate::registry::cache::{TenantTools, Tool};
 use crate::registry::{RegistryError, ToolName};
 
 /// What a tool without an input schema takes.
@@ -23,7 +23,7 @@ static ARGS_ONLY: LazyLock<Arc<JsonObject>> = LazyLock::new(|| {
 });
 
 /// An enabled tool; a disabled one is unknown to its callers.
-pub(super) fn find(tools: &ToolSet, name: &str) -> Option<Arc<Tool>> {
+pub(super) fn find(tools: &TenantTools, name: &str) -> Option<Arc<Tool>> {
     let name: ToolName = name.parse().ok()?;
     tools.callable(&name).cloned()
 }

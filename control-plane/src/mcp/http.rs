@@ -133,8 +133,10 @@ impl Inner {
         {
             return refuse(&self.gate, &denied, &parts.headers);
         }
+        let begins = parts.method == Method::POST && session_id(&parts.headers).is_none();
         let tools = match header(&parts.headers, "mcp-method") {
             Some("tools/call") => self.deps.cache.tools(&principal.tenant).await.ok(),
+            None if begins => self.deps.cache.tools(&principal.tenant).await.ok(),
             _ => None,
         };
         let request = Request::from_parts(parts, Full::new(body.clone()));

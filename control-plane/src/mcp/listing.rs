@@ -6,7 +6,7 @@ use rmcp::model::{CacheScope, ListToolsResult, Tool as McpTool};
 
 use super::pages::{self, Group, Key, PAGE_SIZE};
 use super::{Profile, builtin, dynamic};
-use crate::registry::cache::{Tool, ToolSet};
+use crate::registry::cache::{TenantTools, Tool};
 
 /// How long a client of the newest era may keep the list when it does not listen for changes.
 const TTL_MS: u64 = 5_000;
@@ -16,7 +16,7 @@ enum Entry<'a> {
     Registered(&'a Arc<Tool>),
 }
 
-pub(super) fn page(profile: Profile, tools: &ToolSet, after: Option<&Key>) -> ListToolsResult {
+pub(super) fn page(profile: Profile, tools: &TenantTools, after: Option<&Key>) -> ListToolsResult {
     let builtins = builtin::shown(profile).map(|builtin| {
         (
             Key::new(Group::Builtin, &builtin.tool.name),

@@ -206,6 +206,14 @@ pub(super) fn invalid_arguments(wrong: &BadArgument, has_output_schema: bool) ->
     result
 }
 
+pub(super) fn registry_refused(error: &RegistryError) -> CallToolResult {
+    let mut result = refused(error.to_string(), error.kind());
+    if let Some(Value::Object(structured)) = &mut result.structured_content {
+        add_details(error, structured);
+    }
+    result
+}
+
 pub(super) fn catalog_refused(error: &CatalogError) -> CallToolResult {
     let mut result = refused(error.to_string(), error.kind());
     if let Some(Value::Object(structured)) = &mut result.structured_content {
@@ -225,7 +233,8 @@ pub(super) fn catalog_refused(error: &CatalogError) -> CallToolResult {
 
 fn add_details(error: &RegistryError, structured: &mut JsonObject) {
     match error {
-        RegistryError::Conflict { expected, actual, .. } => {
+        RegistryError::Conflict { expected, actual, .. }
+        | RegistryError::SettingsConflict { expected, actual } => {
             structured.insert("expectedRevision".to_owned(), (*expected).into());
             structured.insert("actualRevision".to_owned(), (*actual).into());
         }

@@ -91,10 +91,19 @@ impl Sessions {
         session.ok_or_else(|| LocalSessionManagerError::SessionNotFound(id.clone()))
     }
 
-    /// The session that must go to let another one of that tenant in: of the idle ones, of the tenant with the most
-    /// sessions, the one that has been so the longest. A tenant takes no place from one that has fewer than itself.
-    fn to_evict(&self, tenant: &TenantId) -> Result<Option<SessionId>, SessionsError> {
+    /// The session that must go to let another one of that tenant in, which may have `most`: of the idle ones, of the
+    /// tenant with the most sessions, the one that has been so the longest. A tenant takes no place from one that has
+    /// fewer than itself.
+    fn to_evict(&self, tenant: &TenantId, most: usize) -> Result<Option<SessionId>, SessionsError> {
         let open = self.open.lock();
+        let own = open.iter().filter(|(_, session)| session.owner.tenant == *tenant);
+        if own.clone().count() >= most {
+            let idle = own.filter_map(|(id, session)| Some((session.activity.idle_since()?, id)));
+            let longest = idle.min_by_key(|(since, _)| *since);
+            return longest
+                .map(|(_, id)| Some(id.clone()))
+                .ok_or(SessionsError::Full { max: most });
+        }
         if open.len() < self.max {
             return Ok(None);
         }
@@ -150,7 +159,7 @@ impl SessionManager for Sessions {
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
         let owner = in_front::principal();
-        match self.to_evict(&owner.tenant) {
+        match self.to_evict(&owner.tenant, in_front::max_sessions().unwrap_or(self.max)) {
             Ok(None) => {}
             Ok(Some(id)) => {
                 metrics::counter!(metric_names::HTTP_SESSIONS_EXPIRED).increment(1);

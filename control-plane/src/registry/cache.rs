@@ -15,8 +15,9 @@ use moka::sync::Cache;
 use tokio::sync::{broadcast, watch as latest};
 
 use self::slot::Slot;
-pub use self::tools::{Tool, ToolSet};
+pub use self::tools::{TenantTools, Tool, ToolSet, Visibility};
 use super::{CHANGES_KEPT, Registry, RegistryError};
+use crate::tenant::TenantLimits;
 
 /// What all snapshots together may hold, roughly. The tenants that were not asked for the longest go first.
 const MAX_KIB: u64 = 256 * 1024;
@@ -29,15 +30,18 @@ pub struct ToolCache {
 
 struct Inner {
     registry: Arc<dyn Registry>,
+    defaults: TenantLimits,
     tenants: Cache<TenantId, Arc<Slot>>,
+    /// What every tenant sees, and so never forgotten.
+    shared: Arc<Slot>,
     listing_changed: broadcast::Sender<TenantId>,
     /// Why the snapshots may be out of date.
     stale: latest::Sender<Option<String>>,
 }
 
 impl ToolCache {
-    /// Follows the registry's changes until the lifecycle ends.
-    pub fn new(registry: Arc<dyn Registry>, lifecycle: &Lifecycle) -> Self {
+    /// Follows the registry's changes until the lifecycle ends. A tenant for which nothing is set has the `defaults`.
+    pub fn new(registry: Arc<dyn Registry>, defaults: TenantLimits, lifecycle: &Lifecycle) -> Self {
         let tenants = Cache::builder()
             .max_capacity(MAX_KIB)
             .eviction_policy(EvictionPolicy::lru())
@@ -46,7 +50,9 @@ impl ToolCache {
         let changes = registry.changes();
         let inner = Arc::new(Inner {
             registry,
+            defaults,
             tenants,
+            shared: Arc::default(),
             listing_changed: broadcast::channel(CHANGES_KEPT).0,
             stale: latest::channel(None).0,
         });
@@ -65,12 +71,10 @@ impl ToolCache {
     ///
     /// # Errors
     /// When they are not known and the store does not answer.
-    pub async fn tools(&self, tenant: &TenantId) -> Result<Arc<ToolSet>, RegistryError> {
-        let slot = self.inner.slot(tenant);
-        match slot.current() {
-            Some(tools) => Ok(tools),
-            None => self.inner.reload(tenant, &slot, slot.first_ticket()).await,
-        }
+    pub async fn tools(&self, tenant: &TenantId) -> Result<TenantTools, RegistryError> {
+        let own = self.inner.current(tenant).await?;
+        let shared = self.inner.current(&TenantId::shared()).await?;
+        Ok(TenantTools::new(own, shared))
     }
 
     /// Loads the tools anew, so that a write that ended before this call is visible after it. Calls at the same time
@@ -83,8 +87,13 @@ impl ToolCache {
         self.inner.reload(tenant, &slot, slot.new_ticket()).await
     }
 
-    /// Tenants whose listed tools changed, after [`Self::tools`] gives the new ones. A receiver that lagged must take
-    /// every tenant's for changed.
+    /// The limits of a tenant for which nothing is set.
+    pub fn defaults(&self) -> &TenantLimits {
+        &self.inner.defaults
+    }
+
+    /// Tenants whose listed tools changed, after [`Self::tools`] gives the new ones; [`TenantId::shared`] stands for all.
+    /// A receiver that lagged must take every tenant's for changed.
     pub fn subscribe(&self) -> broadcast::Receiver<TenantId> {
         self.inner.listing_changed.subscribe()
     }
@@ -97,7 +106,27 @@ impl ToolCache {
 
 impl Inner {
     fn slot(&self, tenant: &TenantId) -> Arc<Slot> {
+        if tenant.is_shared() {
+            return self.shared.clone();
+        }
         self.tenants.get_with_by_ref(tenant, || Arc::new(Slot::default()))
+    }
+
+    /// At once when it is known.
+    async fn current(&self, tenant: &TenantId) -> Result<Arc<ToolSet>, RegistryError> {
+        let slot = self.slot(tenant);
+        match slot.current() {
+            Some(tools) => Ok(tools),
+            None => self.reload(tenant, &slot, slot.first_ticket()).await,
+        }
+    }
+
+    /// The slot of a tenant that was asked for and not forgotten since.
+    fn known(&self, tenant: &TenantId) -> Option<Arc<Slot>> {
+        if tenant.is_shared() {
+            return Some(self.shared.clone());
+        }
+        self.tenants.get(tenant)
     }
 
     async fn reload(
@@ -106,8 +135,8 @@ impl Inner {
         slot: &Arc<Slot>,
         ticket: u64,
     ) -> Result<Arc<ToolSet>, RegistryError> {
-        let loaded = slot.load(tenant, &*self.registry, ticket).await?;
-        if loaded.is_news {
+        let loaded = slot.load(tenant, self, ticket).await?;
+        if loaded.is_news && !tenant.is_shared() {
             self.weigh_again(tenant, slot);
         }
         if loaded.listing_changed {

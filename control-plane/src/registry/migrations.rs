@@ -4,19 +4,29 @@ use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 pub(super) fn sqlite() -> Migrator {
-    Migrator::with_migrations(vec![step(
-        1,
-        "tools",
-        include_str!("../../migrations/sqlite/0001_tools.sql"),
-    )])
+    Migrator::with_migrations(vec![
+        step(1, "tools", include_str!("../../migrations/sqlite/0001_tools.sql")),
+        step(
+            2,
+            "tenants",
+            include_str!("../../migrations/sqlite/0002_tenants.sql"),
+        ),
+    ])
 }
 
 pub(super) fn postgres() -> Migrator {
-    Migrator::with_migrations(vec![step(
-        1,
-        "tools",
-        include_str!("../../migrations/postgres/0001_tools.sql"),
-    )])
+    Migrator::with_migrations(vec![
+        step(
+            1,
+            "tools",
+            include_str!("../../migrations/postgres/0001_tools.sql"),
+        ),
+        step(
+            2,
+            "tenants",
+            include_str!("../../migrations/postgres/0002_tenants.sql"),
+        ),
+    ])
 }
 
 fn step(version: i64, name: &'static str, sql: &'static str) -> Migration {

@@ -27,6 +27,18 @@ pub enum OpenError {
     Postgres { attempts: u32, source: Source },
     #[error("can't migrate the schema of the tool registry")]
     Migrate(#[source] Source),
+    #[error(
+        "the schema of the tool registry (MCP_DYNAMIC_PG_SCHEMA) is not that of this version, and the role of \
+         MCP_DYNAMIC_PG_URL may not change it: run `dynamic-mcp migrate` with the URL of its owner"
+    )]
+    NotMigrated(#[source] Source),
+    #[error("there is no database role {0:?}; make it first: CREATE ROLE \"{0}\" LOGIN PASSWORD '…'")]
+    NoRole(String),
+    #[error(
+        "the database role {0:?} would not be held to one tenant: it is a superuser, has BYPASSRLS, or is a member of \
+         the role that owns the schema; use another one"
+    )]
+    RoleAboveTenants(String),
     #[error("stopped while the tool registry was being opened")]
     Stopped,
 }
@@ -39,7 +51,8 @@ impl OpenError {
             OpenError::Import { .. } => "import",
             OpenError::PostgresUrl | OpenError::SchemaName(_) => "configuration",
             OpenError::Postgres { .. } => "unreachable",
-            OpenError::Migrate(_) => "migration",
+            OpenError::Migrate(_) | OpenError::NotMigrated(_) => "migration",
+            OpenError::NoRole(_) | OpenError::RoleAboveTenants(_) => "roles",
             OpenError::Stopped => "stopped",
         }
     }

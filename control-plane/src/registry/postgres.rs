@@ -14,6 +14,8 @@ mod changes;
 mod config;
 mod connect;
 mod listen;
+mod migrate;
+mod roles;
 mod statements;
 
 use std::sync::Arc;
@@ -32,9 +34,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::changes::Changes;
 pub use self::config::PostgresConfig;
+pub use self::roles::{Roles, prepare};
 use super::row::unavailable;
-use super::write::{Command, Write};
-use super::{Change, History, OpenError, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec};
+use super::write::{Command, NewSettings, Write};
+use super::{
+    Change, History, Holdings, OpenError, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec,
+};
+use crate::tenant::{TenantRecord, TenantSettings};
 
 /// A lost Postgres is noticed within this.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -89,9 +95,7 @@ impl PostgresRegistry {
         let work = statements::write(lease.connection(), &command, &shared.channel, now);
         let ended = in_time(until, work).await?;
         lease.give_back();
-        let written = ended?;
-        shared.changes.tell(tenant, written.version);
-        Ok(written.record)
+        Ok(shared.told(tenant, ended?))
     }
 }
 
@@ -103,6 +107,11 @@ async fn until_stopped(stop: CancellationToken, task: impl Future<Output = ()>) 
 }
 
 impl Shared {
+    fn told<T>(&self, tenant: &TenantId, written: statements::Written<T>) -> T {
+        self.changes.tell(tenant, written.version);
+        written.record
+    }
+
     async fn lease(&self, until: Instant) -> Result<Lease, RegistryError> {
         let connection = in_time(until, self.pool.acquire())
             .await?
@@ -164,12 +173,38 @@ async fn in_time<T>(until: Instant, work: impl Future<Output = T>) -> Result<T, 
 
 #[async_trait]
 impl Registry for PostgresRegistry {
-    async fn load(&self, tenant: &TenantId) -> Result<Vec<ToolRecord>, RegistryError> {
+    async fn load(&self, tenant: &TenantId) -> Result<Holdings, RegistryError> {
         let until = Instant::now() + LOAD_DEADLINE;
         let mut lease = self.shared.lease(Instant::now() + DEADLINE).await?;
         let ended = in_time(until, statements::load(lease.connection(), tenant)).await?;
         lease.give_back();
         ended
+    }
+
+    async fn tenant(&self, tenant: &TenantId) -> Result<TenantRecord, RegistryError> {
+        let until = Instant::now() + DEADLINE;
+        let mut lease = self.shared.lease(until).await?;
+        let ended = in_time(until, statements::tenant(lease.connection(), tenant)).await?;
+        lease.give_back();
+        ended
+    }
+
+    async fn set_tenant(
+        &self,
+        tenant: &TenantId,
+        settings: &TenantSettings,
+        expected: u64,
+        actor: &str,
+    ) -> Result<TenantRecord, RegistryError> {
+        let command = NewSettings::new(tenant, actor, settings, expected);
+        let shared = &self.shared;
+        let until = Instant::now() + DEADLINE;
+        let mut lease = shared.lease(until).await?;
+        let now = shared.clock.now();
+        let work = statements::set_tenant(lease.connection(), &command, &shared.channel, now);
+        let ended = in_time(until, work).await?;
+        lease.give_back();
+        Ok(shared.told(tenant, ended?))
     }
 
     async fn get(&self, tenant: &TenantId, name: &ToolName) -> Result<Option<ToolRecord>, RegistryError> {

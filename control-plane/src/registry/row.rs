@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{History, Past, RegistryError, Revision, ToolRecord, ToolSpec};
+use crate::tenant::{TenantRecord, TenantSettings};
 
 /// The columns of `tools`, as the driver gives them.
 pub(super) struct StoredTool {
@@ -116,6 +117,22 @@ pub(super) fn clamped(revision: Option<Revision>) -> Option<i64> {
 
 pub(super) fn spec_json(spec: &ToolSpec) -> Result<String, RegistryError> {
     serde_json::to_string(spec).map_err(|error| unavailable("write the spec as JSON", &error))
+}
+
+pub(super) fn settings_json(settings: &TenantSettings) -> Result<String, RegistryError> {
+    serde_json::to_string(settings).map_err(|error| unavailable("write the settings as JSON", &error))
+}
+
+/// A row of `tenants`: revision and settings. What can't be read is an error, since to pass over a limit would lift it.
+pub(super) fn tenant_record(row: Option<(i64, String)>) -> Result<TenantRecord, RegistryError> {
+    let Some((revision, settings)) = row else {
+        return Ok(TenantRecord::default());
+    };
+    Ok(TenantRecord {
+        revision: from_column(revision).map_err(|error| unavailable("read a tenant's revision", &error))?,
+        settings: serde_json::from_str(&settings)
+            .map_err(|error| unavailable("read a tenant's settings", &error))?,
+    })
 }
 
 pub(super) fn to_column(revision: Revision) -> Result<i64, RegistryError> {

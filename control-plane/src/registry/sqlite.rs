@@ -15,17 +15,18 @@ use async_trait::async_trait;
 use dynamic_mcp_shared::clock::Clock;
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::{Mutex, MutexGuard, broadcast};
 use tokio::time::timeout;
 
 pub(super) use self::statements::SqliteStatements;
 use super::row::unavailable;
-use super::write::{self, Command, Write};
+use super::write::{self, Command, NewSettings, Write};
 use super::{
-    CHANGES_KEPT, Change, History, OpenError, Registry, RegistryError, Revision, ToolName, ToolRecord,
-    ToolSpec,
+    CHANGES_KEPT, Change, History, Holdings, OpenError, Registry, RegistryError, Revision, ToolName,
+    ToolRecord, ToolSpec,
 };
+use crate::tenant::{TenantRecord, TenantSettings};
 
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// How long a statement waits for another process that writes.
@@ -72,11 +73,18 @@ impl SqliteRegistry {
         Ok(Self { store, lifecycle })
     }
 
-    /// A write that was begun ends, and is told, even if its caller goes away meanwhile.
     async fn write(&self, tenant: &TenantId, actor: &str, write: Write) -> Result<ToolRecord, RegistryError> {
         let store = self.store.clone();
         let command = Command::new(tenant, actor, write);
-        let written = self.lifecycle.spawn(async move { store.write(&command).await });
+        self.to_its_end(async move { store.write(&command).await }).await
+    }
+
+    /// A write that was begun ends, and is told, even if its caller goes away meanwhile.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        write: impl Future<Output = Result<T, RegistryError>> + Send + 'static,
+    ) -> Result<T, RegistryError> {
+        let written = self.lifecycle.spawn(write);
         written
             .await
             .map_err(|error| unavailable("wait for the write", &error))?
@@ -93,25 +101,36 @@ impl Store {
 
     async fn write(&self, command: &Command) -> Result<ToolRecord, RegistryError> {
         let mut turn = self.turn().await?;
-        // IMMEDIATE: a transaction that reads first and then wants to write would fail, not wait, if another
-        // process wrote in between.
-        let mut transaction = turn
-            .connection()?
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(|error| unavailable("begin a write", &error))?;
+        let mut transaction = begin_write(turn.connection()?).await?;
         let mut statements = SqliteStatements {
             connection: &mut transaction,
             tenant: &command.tenant,
         };
         let record = write::apply(&mut statements, command, self.clock.now()).await?;
+        self.commit_write(transaction, &command.tenant).await?;
+        Ok(record)
+    }
+
+    async fn set_tenant(&self, command: &NewSettings) -> Result<TenantRecord, RegistryError> {
+        let mut turn = self.turn().await?;
+        let mut transaction = begin_write(turn.connection()?).await?;
+        let record = statements::set_tenant(&mut transaction, command, self.clock.now()).await?;
+        self.commit_write(transaction, &command.tenant).await?;
+        Ok(record)
+    }
+
+    async fn commit_write(
+        &self,
+        transaction: Transaction<'_, Sqlite>,
+        tenant: &TenantId,
+    ) -> Result<(), RegistryError> {
         transaction
             .commit()
             .await
             .map_err(|error| unavailable("commit a write", &error))?;
         // No receiver is no fault.
-        let _ = self.changes.send(Change::Tenant(command.tenant.clone()));
-        Ok(record)
+        let _ = self.changes.send(Change::Tenant(tenant.clone()));
+        Ok(())
     }
 
     async fn watch_other_processes(&self, mut last: Option<i64>) {
@@ -140,6 +159,15 @@ impl Store {
     }
 }
 
+/// IMMEDIATE: a transaction that reads first and then wants to write would fail, not wait, if another process wrote in
+/// between.
+async fn begin_write(connection: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, RegistryError> {
+    connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(|error| unavailable("begin a write", &error))
+}
+
 /// The connection, for one operation.
 struct Turn<'a>(MutexGuard<'a, Option<SqliteConnection>>);
 
@@ -163,9 +191,27 @@ fn closed() -> RegistryError {
 
 #[async_trait]
 impl Registry for SqliteRegistry {
-    async fn load(&self, tenant: &TenantId) -> Result<Vec<ToolRecord>, RegistryError> {
+    async fn load(&self, tenant: &TenantId) -> Result<Holdings, RegistryError> {
         let mut turn = self.store.turn().await?;
         statements::load(turn.connection()?, tenant).await
+    }
+
+    async fn tenant(&self, tenant: &TenantId) -> Result<TenantRecord, RegistryError> {
+        let mut turn = self.store.turn().await?;
+        statements::settings(turn.connection()?, tenant).await
+    }
+
+    async fn set_tenant(
+        &self,
+        tenant: &TenantId,
+        settings: &TenantSettings,
+        expected: u64,
+        actor: &str,
+    ) -> Result<TenantRecord, RegistryError> {
+        let store = self.store.clone();
+        let command = NewSettings::new(tenant, actor, settings, expected);
+        self.to_its_end(async move { store.set_tenant(&command).await })
+            .await
     }
 
     async fn get(&self, tenant: &TenantId, name: &ToolName) -> Result<Option<ToolRecord>, RegistryError> {

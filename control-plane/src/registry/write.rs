@@ -6,6 +6,7 @@ use dynamic_mcp_shared::content::ContentHash;
 use dynamic_mcp_shared::ids::TenantId;
 
 use super::{RegistryError, Revision, ToolName, ToolRecord, ToolSpec};
+use crate::tenant::{TenantRecord, TenantSettings};
 
 /// A write that owns what it needs, so that it can run to its end after its caller went away.
 #[derive(Clone)]
@@ -20,13 +21,51 @@ const MAX_ACTOR_CHARS: usize = 256;
 
 impl Command {
     pub(super) fn new(tenant: &TenantId, actor: &str, write: Write) -> Self {
-        // Postgres stores no NUL, and nobody wants to read the others in a history.
-        let printable = actor.chars().filter(|c| !c.is_control());
         Self {
             tenant: tenant.clone(),
-            actor: printable.take(MAX_ACTOR_CHARS).collect(),
+            actor: shown(actor),
             write,
         }
+    }
+}
+
+/// Postgres stores no NUL, and nobody wants to read the others in a history.
+fn shown(actor: &str) -> String {
+    let printable = actor.chars().filter(|c| !c.is_control());
+    printable.take(MAX_ACTOR_CHARS).collect()
+}
+
+/// A tenant's settings that are to replace those of the revision `expected`.
+#[derive(Clone)]
+pub(super) struct NewSettings {
+    pub(super) tenant: TenantId,
+    pub(super) actor: String,
+    settings: TenantSettings,
+    expected: u64,
+}
+
+impl NewSettings {
+    pub(super) fn new(tenant: &TenantId, actor: &str, settings: &TenantSettings, expected: u64) -> Self {
+        Self {
+            tenant: tenant.clone(),
+            actor: shown(actor),
+            settings: settings.clone(),
+            expected,
+        }
+    }
+
+    /// What is to be stored where `was` is.
+    pub(super) fn over(&self, was: &TenantRecord) -> Result<TenantRecord, RegistryError> {
+        if was.revision != self.expected {
+            return Err(RegistryError::SettingsConflict {
+                expected: self.expected,
+                actual: was.revision,
+            });
+        }
+        Ok(TenantRecord {
+            settings: self.settings.clone(),
+            revision: was.revision + 1,
+        })
     }
 }
 

@@ -250,6 +250,7 @@ fn job() -> Job {
         dependency_lock: None,
         timeout: TimeoutMs::MIN,
         max_output_bytes: 1_000,
+        max_memory: None,
     }
 }
 

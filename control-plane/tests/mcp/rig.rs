@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use dynamic_mcp_control_plane::audit::Audit;
-use dynamic_mcp_control_plane::auth::Gate;
-use dynamic_mcp_control_plane::catalog::{AdminGate, Catalog, CatalogConfig, CatalogDeps};
-use dynamic_mcp_control_plane::guard::{Guard, GuardLimits, MemoryGuard, MemoryGuardConfig};
-use dynamic_mcp_control_plane::jobs::Jobs;
+use dynamic_mcp_control_plane::auth::{AdminGate, Gate};
+use dynamic_mcp_control_plane::catalog::{Catalog, CatalogConfig, CatalogDeps};
+use dynamic_mcp_control_plane::guard::{Guard, GuardLimits, MemoryGuard, MemoryGuardConfig, Share};
+use dynamic_mcp_control_plane::jobs::{Jobs, JobsDeps};
 use dynamic_mcp_control_plane::mcp::http::{HttpMcpConfig, McpService};
 use dynamic_mcp_control_plane::mcp::{self, McpDeps, Profile};
 use dynamic_mcp_control_plane::principal::{Access, Principal};
@@ -18,10 +18,12 @@ use dynamic_mcp_control_plane::registry::cache::ToolCache;
 use dynamic_mcp_control_plane::runtimes::Runtimes;
 use dynamic_mcp_control_plane::scheduler::fleet::Fleet;
 use dynamic_mcp_control_plane::scheduler::{Scheduler, SchedulerConfig};
+use dynamic_mcp_control_plane::tenant::{TenantLimits, Tenants};
 use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::job::Runtime;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
+use dynamic_mcp_shared::limits::TimeoutMs;
 use dynamic_mcp_shared::policy::SandboxPolicy;
 use dynamic_mcp_shared::readiness::Readiness;
 use futures::StreamExt as _;
@@ -73,7 +75,7 @@ impl Rig {
             .await
             .expect("a store");
         let registry: Arc<dyn Registry> = Arc::new(registry);
-        let cache = Arc::new(ToolCache::new(registry.clone(), &lifecycle));
+        let cache = Arc::new(ToolCache::new(registry.clone(), limits(), &lifecycle));
         let fleet = Arc::new(Fleet::default());
         let executor = executor::join(&fleet, offered);
         let runtimes = Arc::new(Runtimes::new(fleet.clone(), None));
@@ -82,19 +84,25 @@ impl Rig {
         let audit = Audit::disabled();
         let guard: Arc<dyn Guard> = Arc::new(MemoryGuard::new(guard_config()));
         let catalog = CatalogConfig {
-            max_tools: 500,
             read_only: false,
             admin: AdminGate::default(),
             reserved: mcp::builtin_names(),
         };
-        let jobs = Arc::new(Jobs::new(
-            guard.clone(),
-            audit.clone(),
-            scheduler.clone(),
-            runtimes.clone(),
-            policy.clone(),
-            lifecycle.clone(),
-        ));
+        let jobs = Arc::new(Jobs::new(JobsDeps {
+            guard: guard.clone(),
+            cache: cache.clone(),
+            audit: audit.clone(),
+            scheduler: scheduler.clone(),
+            runtimes: runtimes.clone(),
+            policy: policy.clone(),
+            lifecycle: lifecycle.clone(),
+        }));
+        let tenants = Arc::new(Tenants {
+            registry: registry.clone(),
+            cache: cache.clone(),
+            audit: audit.clone(),
+            admin: AdminGate::default(),
+        });
         let catalog = Catalog::new(
             CatalogDeps {
                 registry,
@@ -111,6 +119,7 @@ impl Rig {
         readiness.set_loaded();
         let deps = Arc::new(McpDeps {
             catalog: Arc::new(catalog),
+            tenants,
             cache,
             jobs,
             runtimes,
@@ -164,7 +173,7 @@ impl Rig {
     pub async fn active_executions(&self) -> u32 {
         self.deps
             .guard
-            .metrics(&TenantId::default())
+            .metrics(&TenantId::default(), Share::from(&limits()))
             .await
             .active_executions
     }
@@ -186,6 +195,17 @@ fn policy() -> SandboxPolicy {
     use clap::{Args as _, FromArgMatches as _};
     let command = SandboxPolicy::augment_args(clap::Command::new("policy"));
     SandboxPolicy::from_arg_matches(&command.get_matches_from(["policy"])).expect("the defaults")
+}
+
+fn limits() -> TenantLimits {
+    TenantLimits {
+        max_tools: 500,
+        max_concurrency: 64,
+        max_calls_per_window: None,
+        max_sessions: 10_000,
+        max_timeout: TimeoutMs::MAX,
+        max_memory_mb: None,
+    }
 }
 
 fn guard_config() -> MemoryGuardConfig {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dynamic_mcp_control_plane::mcp::Profile;
 use dynamic_mcp_control_plane::mcp::http::HttpMcpConfig;
+use dynamic_mcp_control_plane::mcp::{self, Profile};
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
@@ -285,7 +285,7 @@ async fn a_long_list_comes_in_pages_that_survive_changes() {
     let second = rig.result("tools/list", json!({"cursor": cursor})).await;
     assert_eq!(second.get("nextCursor"), None);
     let all: Vec<_> = names(&first).into_iter().chain(names(&second)).collect();
-    assert_eq!(all.len(), 16 + 150);
+    assert_eq!(all.len(), mcp::builtin_names().len() + 150);
     assert_eq!(all[0], "dev.echo");
     let wrong = rig
         .modern("tools/list", json!({"cursor": "zz"}))

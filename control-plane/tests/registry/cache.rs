@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dynamic_mcp_control_plane::registry::cache::ToolCache;
+use dynamic_mcp_control_plane::registry::cache::{Tool, ToolCache, Visibility};
 use dynamic_mcp_control_plane::registry::{
-    Change, History, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec,
+    Change, History, Holdings, Registry, RegistryError, Revision, ToolName, ToolRecord, ToolSpec,
 };
+use dynamic_mcp_control_plane::tenant::{TenantLimits, TenantRecord, TenantSettings};
 use dynamic_mcp_shared::ids::TenantId;
 use futures::future::join_all;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
-use crate::stores::{Store, eventually, name, spec, tenant, with_postgres, with_sqlite};
+use crate::stores::{Store, eventually, limits, name, spec, tenant, with_postgres, with_sqlite};
 
 /// A store between which and its user faults can be put.
 struct Faulty {
@@ -51,11 +52,25 @@ impl Faulty {
 
 #[async_trait]
 impl Registry for Faulty {
-    async fn load(&self, tenant: &TenantId) -> Result<Vec<ToolRecord>, RegistryError> {
+    async fn load(&self, tenant: &TenantId) -> Result<Holdings, RegistryError> {
         self.loads.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(30)).await;
         self.ask()?;
         self.real.load(tenant).await
+    }
+
+    async fn tenant(&self, tenant: &TenantId) -> Result<TenantRecord, RegistryError> {
+        self.real.tenant(tenant).await
+    }
+
+    async fn set_tenant(
+        &self,
+        tenant: &TenantId,
+        settings: &TenantSettings,
+        expected: u64,
+        actor: &str,
+    ) -> Result<TenantRecord, RegistryError> {
+        self.real.set_tenant(tenant, settings, expected, actor).await
     }
 
     async fn get(&self, tenant: &TenantId, name: &ToolName) -> Result<Option<ToolRecord>, RegistryError> {
@@ -126,9 +141,9 @@ impl Registry for Faulty {
 async fn a_write_is_visible_after_a_refresh() {
     with_sqlite(async |store: Arc<Store>| {
         let registry = store.replica().await;
-        let cache = ToolCache::new(registry.clone(), &store.lifecycle);
+        let cache = ToolCache::new(registry.clone(), limits(), &store.lifecycle);
         let acme = tenant("acme");
-        assert!(cache.tools(&acme).await.unwrap().tools.is_empty());
+        assert!(cache.tools(&acme).await.unwrap().all().next().is_none());
         for number in 0..20 {
             let tool = format!("tool-{number}");
             registry.create(&acme, &spec(&tool), 100, "ann").await.unwrap();
@@ -148,7 +163,7 @@ async fn a_write_is_visible_after_a_refresh() {
 
 async fn listing_changes(store: Arc<Store>) {
     let (one, other) = (store.replica().await, store.replica().await);
-    let cache = ToolCache::new(other, &store.lifecycle);
+    let cache = ToolCache::new(other, limits(), &store.lifecycle);
     let acme = tenant("acme");
     cache.tools(&acme).await.unwrap();
     let mut changed = cache.subscribe();
@@ -172,7 +187,7 @@ async fn listing_changes(store: Arc<Store>) {
     one.update(&acme, &recoded, 1, "ann").await.unwrap();
     eventually("the new revision is served", async || {
         let tools = cache.tools(&acme).await.unwrap();
-        (tools.tools[&name("hello")].record.revision == 2).then_some(())
+        (tools.get(&name("hello")).unwrap().record.revision == 2).then_some(())
     })
     .await;
     let disabled = ToolSpec {
@@ -184,7 +199,7 @@ async fn listing_changes(store: Arc<Store>) {
     let tools = cache.tools(&acme).await.unwrap();
     assert_eq!(
         (
-            tools.tools[&name("hello")].record.revision,
+            tools.get(&name("hello")).unwrap().record.revision,
             tools.listed().count()
         ),
         (3, 0)
@@ -207,7 +222,7 @@ async fn listing_changes_are_told_after_they_are_served_postgres() {
 async fn known_tools_are_served_while_the_store_is_lost_and_caught_up_after() {
     with_sqlite(async |store: Arc<Store>| {
         let faulty = Faulty::new(store.replica().await);
-        let cache = ToolCache::new(faulty.clone(), &store.lifecycle);
+        let cache = ToolCache::new(faulty.clone(), limits(), &store.lifecycle);
         let acme = tenant("acme");
         faulty
             .real
@@ -225,9 +240,9 @@ async fn known_tools_are_served_while_the_store_is_lost_and_caught_up_after() {
             .unwrap()
             .clone();
         assert_eq!(why.as_deref(), Some("lost"));
-        assert_eq!(cache.tools(&acme).await.unwrap().tools.len(), 1);
+        assert_eq!(cache.tools(&acme).await.unwrap().all().count(), 1);
         assert!(cache.refresh(&acme).await.is_err());
-        assert_eq!(cache.tools(&acme).await.unwrap().tools.len(), 1);
+        assert_eq!(cache.tools(&acme).await.unwrap().all().count(), 1);
         assert!(cache.tools(&tenant("unknown")).await.is_err());
 
         faulty
@@ -240,7 +255,7 @@ async fn known_tools_are_served_while_the_store_is_lost_and_caught_up_after() {
             .await
             .unwrap()
             .unwrap();
-        assert_eq!(cache.tools(&acme).await.unwrap().tools.len(), 2);
+        assert_eq!(cache.tools(&acme).await.unwrap().all().count(), 2);
         assert!(cache.tools(&tenant("unknown")).await.is_ok());
     })
     .await;
@@ -250,7 +265,7 @@ async fn known_tools_are_served_while_the_store_is_lost_and_caught_up_after() {
 async fn calls_at_the_same_time_share_one_load_and_its_failure() {
     with_sqlite(async |store: Arc<Store>| {
         let faulty = Faulty::new(store.replica().await);
-        let cache = ToolCache::new(faulty.clone(), &store.lifecycle);
+        let cache = ToolCache::new(faulty.clone(), limits(), &store.lifecycle);
         let acme = tenant("acme");
         faulty.lost.store(true, Ordering::SeqCst);
         let failed = join_all((0..50).map(|_| cache.tools(&acme))).await;
@@ -276,7 +291,7 @@ async fn calls_at_the_same_time_share_one_load_and_its_failure() {
 async fn what_did_not_change_is_not_compiled_again() {
     with_sqlite(async |store: Arc<Store>| {
         let registry = store.replica().await;
-        let cache = ToolCache::new(registry.clone(), &store.lifecycle);
+        let cache = ToolCache::new(registry.clone(), limits(), &store.lifecycle);
         let acme = tenant("acme");
         registry.create(&acme, &spec("hello"), 10, "ann").await.unwrap();
         let before = cache.refresh(&acme).await.unwrap();
@@ -294,7 +309,7 @@ async fn what_did_not_change_is_not_compiled_again() {
 async fn a_change_of_a_tenant_that_is_not_held_is_still_told() {
     with_sqlite(async |store: Arc<Store>| {
         let registry = store.replica().await;
-        let cache = ToolCache::new(registry.clone(), &store.lifecycle);
+        let cache = ToolCache::new(registry.clone(), limits(), &store.lifecycle);
         let mut changed = cache.subscribe();
         registry
             .create(&tenant("acme"), &spec("hello"), 10, "ann")
@@ -305,6 +320,78 @@ async fn a_change_of_a_tenant_that_is_not_held_is_still_told() {
             .unwrap()
             .unwrap();
         assert_eq!(told, tenant("acme"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_shared_is_seen_by_every_tenant_that_has_no_tool_of_that_name() {
+    with_sqlite(async |store: Arc<Store>| {
+        let registry = store.replica().await;
+        let cache = ToolCache::new(registry.clone(), limits(), &store.lifecycle);
+        let (acme, rival, shared) = (tenant("acme"), tenant("rival"), TenantId::shared());
+        registry.create(&acme, &spec("both"), 10, "ann").await.unwrap();
+        assert_eq!(cache.tools(&rival).await.unwrap().listed().count(), 0);
+        let mut changed = cache.subscribe();
+        for name in ["alone", "both", "zeta"] {
+            registry.create(&shared, &spec(name), 10, "op").await.unwrap();
+        }
+        cache.refresh(&shared).await.unwrap();
+        assert_eq!(changed.recv().await.unwrap(), shared);
+
+        let of = async |owner: &TenantId| {
+            let tools = cache.tools(owner).await.unwrap();
+            let shown = |tool: &Arc<Tool>| (tool.record.spec.name.to_string(), tool.visibility);
+            tools.listed().map(shown).collect::<Vec<_>>()
+        };
+        let all = |both| {
+            let names = [
+                ("alone", Visibility::Shared),
+                ("both", both),
+                ("zeta", Visibility::Shared),
+            ];
+            names
+                .map(|(name, visibility)| (name.to_owned(), visibility))
+                .to_vec()
+        };
+        assert_eq!(of(&acme).await, all(Visibility::Tenant));
+        assert_eq!(of(&rival).await, all(Visibility::Shared));
+        let disabled = ToolSpec {
+            enabled: false,
+            ..spec("both")
+        };
+        registry.update(&acme, &disabled, 1, "ann").await.unwrap();
+        cache.refresh(&acme).await.unwrap();
+        let hidden = cache.tools(&acme).await.unwrap();
+        assert!(
+            hidden.callable(&name("both")).is_none(),
+            "its own hides it while it is off, too"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_replica_sets_for_a_tenant_holds_here() {
+    with_postgres(async |store: Arc<Store>| {
+        let (one, other) = (store.replica().await, store.replica().await);
+        let cache = ToolCache::new(one, limits(), &store.lifecycle);
+        let acme = tenant("acme");
+        assert_eq!(cache.tools(&acme).await.unwrap().tenant().limits, limits());
+        let settings = TenantSettings {
+            max_concurrency: Some(1),
+            ..TenantSettings::default()
+        };
+        other.set_tenant(&acme, &settings, 0, "op").await.unwrap();
+        let hold = TenantLimits {
+            max_concurrency: 1,
+            ..limits()
+        };
+        eventually("what was set holds", async || {
+            let tools = cache.tools(&acme).await.unwrap();
+            (tools.tenant().limits == hold).then_some(())
+        })
+        .await;
     })
     .await;
 }

@@ -23,7 +23,7 @@ async fn open(path: &Path) -> Result<SqliteRegistry, OpenError> {
 
 async fn imported(path: &Path) -> Vec<ToolRecord> {
     let registry = open(path).await.unwrap();
-    let tools = registry.load(&TenantId::default()).await.unwrap();
+    let tools = registry.load(&TenantId::default()).await.unwrap().tools;
     registry.close().await;
     tools
 }

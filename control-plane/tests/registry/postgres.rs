@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dynamic_mcp_control_plane::registry::{
-    Change, PostgresConfig, PostgresRegistry, Registry, RegistryError,
+    Change, OpenError, PostgresConfig, PostgresRegistry, Registry, RegistryError, Roles, prepare,
 };
+use dynamic_mcp_control_plane::tenant::TenantSettings;
 use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
@@ -14,7 +15,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::broadcast;
 
 use crate::proxy::{Proxy, Wire};
-use crate::stores::{ROLE, Store, eventually, name, postgres_url, spec, superuser, tenant, with_postgres};
+use crate::stores::{
+    MAINTENANCE, ROLE, SERVICE, Store, eventually, name, postgres_url, spec, superuser, tenant, with_postgres,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_that_start_at_once_migrate_once() {
@@ -33,10 +36,39 @@ async fn replicas_that_start_at_once_migrate_once() {
             .fetch_one(&mut superuser().await)
             .await
             .unwrap();
-        assert_eq!(migrations, 1);
-        assert_eq!(registries[0].load(&acme).await.unwrap().len(), 12);
+        assert_eq!(migrations, 2);
+        assert_eq!(registries[0].load(&acme).await.unwrap().tools.len(), 12);
     })
     .await;
+}
+
+/// Who runs a statement that no part of the product would.
+struct As<'a> {
+    role: &'a str,
+    tenant: Option<&'a TenantId>,
+}
+
+impl As<'_> {
+    /// How many rows it saw or changed; nothing of it stays.
+    async fn run(&self, connection: &mut PgConnection, store: &Store, sql: &str) -> Result<u64, sqlx::Error> {
+        let mut transaction = connection.begin().await?;
+        let (role, schema) = (self.role, store.schema());
+        let prepare = format!("SET LOCAL ROLE {role}; SET LOCAL search_path = {schema}");
+        sqlx::raw_sql(AssertSqlSafe(prepare))
+            .execute(&mut *transaction)
+            .await?;
+        if let Some(tenant) = self.tenant {
+            sqlx::query("SELECT set_config('app.tenant', $1, true)")
+                .bind(tenant.as_str())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        let affected = sqlx::query(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut *transaction)
+            .await;
+        transaction.rollback().await?;
+        affected.map(|affected| affected.rows_affected())
+    }
 }
 
 async fn as_tenant(
@@ -45,28 +77,8 @@ async fn as_tenant(
     tenant: Option<&TenantId>,
     sql: &str,
 ) -> u64 {
-    let mut transaction = connection.begin().await.unwrap();
-    let prepare = format!(
-        "SET LOCAL ROLE {ROLE}; SET LOCAL search_path = {}",
-        store.schema()
-    );
-    sqlx::raw_sql(AssertSqlSafe(prepare))
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-    if let Some(tenant) = tenant {
-        sqlx::query("SELECT set_config('app.tenant', $1, true)")
-            .bind(tenant.as_str())
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-    }
-    let affected = sqlx::query(AssertSqlSafe(sql.to_owned()))
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-    transaction.rollback().await.unwrap();
-    affected.rows_affected()
+    let owner = As { role: ROLE, tenant };
+    owner.run(connection, store, sql).await.unwrap()
 }
 
 /// Queries that forget the tenant, as a bug would.
@@ -98,6 +110,131 @@ async fn row_level_security_holds_for_the_owner_of_the_tables() {
         assert_eq!(as_tenant(connection, &store, None, delete).await, 0);
         let theirs = "UPDATE tools SET spec = '{}' WHERE tenant_id = 'rival'";
         assert_eq!(as_tenant(connection, &store, Some(&acme), theirs).await, 0);
+    })
+    .await;
+}
+
+/// Two tenants' tools, settings and revisions, written by a replica that works as the service role.
+async fn written_as_service(store: &Store) -> Result<Box<dyn Registry>, OpenError> {
+    let roles = Roles {
+        service: Some(SERVICE.to_owned()),
+        maintenance: Some(MAINTENANCE.to_owned()),
+    };
+    let owner = store.postgres_config(&postgres_url());
+    prepare(&owner, &roles).await?;
+    // A second time, as with the next version.
+    prepare(&owner, &roles).await?;
+    let config = store.postgres_config_as(&postgres_url(), SERVICE);
+    let registry = PostgresRegistry::connect(config, Arc::new(SystemClock), store.lifecycle.clone()).await?;
+    for owner in ["acme", "rival"] {
+        let owner = tenant(owner);
+        for name in ["hello", "gone"] {
+            registry.create(&owner, &spec(name), 10, "ann").await.unwrap();
+        }
+        registry.update(&owner, &spec("hello"), 1, "ann").await.unwrap();
+        registry.delete(&owner, &name("gone"), None, "ann").await.unwrap();
+        registry
+            .set_tenant(&owner, &TenantSettings::default(), 0, "op")
+            .await
+            .unwrap();
+    }
+    Ok(Box::new(registry))
+}
+
+/// Every query without its `WHERE tenant`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_role_sees_one_tenant_at_a_time_whatever_a_query_forgets() {
+    with_postgres(async |store: Arc<Store>| {
+        let registry = written_as_service(&store).await.unwrap();
+        assert_eq!(registry.load(&tenant("acme")).await.unwrap().tools.len(), 1);
+        let connection = &mut superuser().await;
+        let acme = tenant("acme");
+        for (table, rows) in [("tools", 1), ("tool_revisions", 4), ("tenants", 1)] {
+            let all = format!("SELECT * FROM {table}");
+            for (tenant, sees) in [(Some(&acme), rows), (None, 0)] {
+                let service = As {
+                    role: SERVICE,
+                    tenant,
+                };
+                assert_eq!(
+                    service.run(connection, &store, &all).await.unwrap(),
+                    sees,
+                    "{table}"
+                );
+            }
+            let everybody = As {
+                role: MAINTENANCE,
+                tenant: None,
+            };
+            assert_eq!(
+                everybody.run(connection, &store, &all).await.unwrap(),
+                2 * rows,
+                "{table}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_role_but_the_owner_can_take_the_walls_down() {
+    with_postgres(async |store: Arc<Store>| {
+        let _registry = written_as_service(&store).await.unwrap();
+        let connection = &mut superuser().await;
+        let acme = tenant("acme");
+        for forbidden in [
+            "ALTER TABLE tools DISABLE ROW LEVEL SECURITY",
+            "DROP POLICY tools_of_the_tenant ON tools",
+            "CREATE POLICY more ON tools USING (true)",
+            "DROP TABLE tools CASCADE",
+            "CREATE TABLE mine (id int)",
+            "DELETE FROM tool_revisions",
+            "UPDATE tool_revisions SET actor = 'eve'",
+            "INSERT INTO tools SELECT 'rival', 'new', revision, content_hash, spec, created_at, updated_at FROM tools",
+        ] {
+            let service = As { role: SERVICE, tenant: Some(&acme) };
+            let refused = service.run(connection, &store, forbidden).await;
+            assert!(refused.is_err(), "{forbidden}: {refused:?}");
+        }
+        for write in ["DELETE FROM tools", "UPDATE tenants SET revision = 9", "DELETE FROM registry_versions"] {
+            let reader = As { role: MAINTENANCE, tenant: None };
+            assert!(reader.run(connection, &store, write).await.is_err(), "{write}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_may_not_migrate_says_who_must() {
+    with_postgres(async |store: Arc<Store>| {
+        let config = store.postgres_config_as(&postgres_url(), SERVICE);
+        let clock = Arc::new(SystemClock);
+        let refused = PostgresRegistry::connect(config, clock, store.lifecycle.clone()).await;
+        let text = refused.err().unwrap().to_string();
+        assert!(
+            text.contains("run `dynamic-mcp migrate` with the URL of its owner"),
+            "{text}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_row_level_security_does_not_hold_is_not_taken_for_the_service() {
+    with_postgres(async |store: Arc<Store>| {
+        let owner = store.postgres_config(&postgres_url());
+        for (role, says) in [
+            (ROLE, "would not be held to one tenant"),
+            ("postgres", "would not be held to one tenant"),
+            ("nobody'; DROP SCHEMA public", "there is no database role"),
+        ] {
+            let roles = Roles {
+                service: Some(role.to_owned()),
+                maintenance: None,
+            };
+            let text = prepare(&owner, &roles).await.unwrap_err().to_string();
+            assert!(text.contains(says), "{text}");
+        }
     })
     .await;
 }
@@ -212,7 +349,7 @@ async fn lost_and_back(wire: Wire) {
         proxy.set(Wire::Up);
         eventually("the registry answers again", async || registry.check().await.ok()).await;
         registry.update(&acme, &spec("hello"), 1, "ann").await.unwrap();
-        assert_eq!(registry.load(&acme).await.unwrap()[0].revision, 2);
+        assert_eq!(registry.load(&acme).await.unwrap().tools[0].revision, 2);
 
         // What another replica writes now is heard of, too.
         let other = store.replica().await;

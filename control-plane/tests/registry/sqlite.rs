@@ -41,7 +41,7 @@ async fn processes_that_start_at_once_share_the_file() {
         for created in join_all(creates).await {
             created.unwrap();
         }
-        assert_eq!(registries[0].load(&acme).await.unwrap().len(), 8);
+        assert_eq!(registries[0].load(&acme).await.unwrap().tools.len(), 8);
     })
     .await;
 }
@@ -73,7 +73,7 @@ async fn a_write_ends_although_its_caller_goes_away() {
         };
         first_poll.await;
         assert_eq!(changes.recv().await.unwrap(), Change::Tenant(acme.clone()));
-        assert_eq!(registry.load(&acme).await.unwrap().len(), 1);
+        assert_eq!(registry.load(&acme).await.unwrap().tools.len(), 1);
     })
     .await;
 }

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use dynamic_mcp_control_plane::registry::{
     Change, PostgresConfig, PostgresRegistry, Registry, RuntimeChoice, SqliteRegistry, ToolName, ToolSpec,
 };
+use dynamic_mcp_control_plane::tenant::TenantLimits;
 use dynamic_mcp_shared::clock::ManualClock;
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::job::{Isolation, Runtime};
@@ -23,6 +24,9 @@ use tokio::sync::broadcast;
 
 /// Owns the tests' tables. Not a superuser, so row-level security holds for it.
 pub const ROLE: &str = "dynamic_mcp_test";
+/// Owns nothing, and is let in by `prepare`.
+pub const SERVICE: &str = "dynamic_mcp_test_service";
+pub const MAINTENANCE: &str = "dynamic_mcp_test_maintenance";
 
 pub struct Store {
     pub clock: Arc<ManualClock>,
@@ -118,8 +122,12 @@ impl Store {
     }
 
     pub fn postgres_config(&self, url: &str) -> PostgresConfig {
+        self.postgres_config_as(url, ROLE)
+    }
+
+    pub fn postgres_config_as(&self, url: &str, role: &str) -> PostgresConfig {
         PostgresConfig {
-            url: as_role(url).into(),
+            url: as_role(url, role).into(),
             schema: self.schema().to_owned(),
             init_max_attempts: 3,
             init_backoff: Duration::from_millis(50),
@@ -141,10 +149,10 @@ pub async fn superuser() -> PgConnection {
         .expect("the Postgres of TEST_POSTGRES_URL answers")
 }
 
-/// The same server and login, acting as [`ROLE`].
-fn as_role(url: &str) -> String {
+/// The same server and login, acting as a role.
+fn as_role(url: &str, role: &str) -> String {
     let separator = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{separator}options[role]={ROLE}")
+    format!("{url}{separator}options[role]={role}")
 }
 
 async fn ensure_role() {
@@ -153,10 +161,12 @@ async fn ensure_role() {
         // The lock: another test process may do the same now.
         let sql = format!(
             "SELECT pg_advisory_lock(7031);
-             DO $$ BEGIN
-                 IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}') THEN
-                     CREATE ROLE {ROLE} NOLOGIN NOSUPERUSER NOBYPASSRLS;
-                 END IF;
+             DO $$ DECLARE role text; BEGIN
+                 FOREACH role IN ARRAY ARRAY['{ROLE}', '{SERVICE}', '{MAINTENANCE}'] LOOP
+                     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+                         EXECUTE format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOBYPASSRLS', role);
+                     END IF;
+                 END LOOP;
                  EXECUTE format('GRANT CREATE ON DATABASE %I TO {ROLE}', current_database());
              END $$;
              SELECT pg_advisory_unlock(7031);"
@@ -167,6 +177,18 @@ async fn ensure_role() {
             .unwrap();
     })
     .await;
+}
+
+/// Of a tenant for which nothing is set.
+pub fn limits() -> TenantLimits {
+    TenantLimits {
+        max_tools: 10,
+        max_concurrency: 8,
+        max_calls_per_window: None,
+        max_sessions: 10,
+        max_timeout: TimeoutMs::MAX,
+        max_memory_mb: None,
+    }
 }
 
 pub fn tenant(name: &str) -> TenantId {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::Duration;
 use dynamic_mcp_control_plane::registry::{RegistryError, ToolSpec};
+use dynamic_mcp_control_plane::tenant::{TenantRecord, TenantSettings};
 use dynamic_mcp_shared::clock::Clock;
 use futures::future::join_all;
 
@@ -38,6 +39,8 @@ over_both_stores!(
     every_write_is_in_the_history_of_its_tenant,
     no_tool_past_the_maximum_even_when_many_race,
     tenants_are_kept_apart,
+    what_is_set_for_a_tenant_is_kept_for_it_alone,
+    stale_settings_are_refused_with_both_revisions,
     a_replica_sees_and_hears_what_another_wrote,
     tools_survive_a_restart,
     a_closed_store_says_so,
@@ -65,7 +68,7 @@ async fn what_was_created_reads_back_the_same(store: Arc<Store>) {
 
     let read = registry.get(&acme, &name("hello.world")).await.unwrap();
     assert_eq!(read, Some(created.clone()));
-    assert_eq!(registry.load(&acme).await.unwrap(), [created]);
+    assert_eq!(registry.load(&acme).await.unwrap().tools, [created]);
     assert_eq!(registry.get(&acme, &name("hello")).await.unwrap(), None);
     registry.check().await.unwrap();
 }
@@ -87,7 +90,7 @@ async fn tools_load_in_the_order_of_their_names(store: Arc<Store>) {
     for tool in ["beta", "alpha.z", "Zeta", "alpha", "alpha_a"] {
         registry.create(&acme, &spec(tool), MAX, "ann").await.unwrap();
     }
-    let loaded = registry.load(&acme).await.unwrap();
+    let loaded = registry.load(&acme).await.unwrap().tools;
     let names: Vec<&str> = loaded.iter().map(|record| record.spec.name.as_str()).collect();
     assert_eq!(names, ["Zeta", "alpha", "alpha.z", "alpha_a", "beta"]);
 }
@@ -165,7 +168,7 @@ async fn a_stale_revision_is_refused_with_both_revisions(store: Arc<Store>) {
         .await
         .unwrap_err();
     assert!(matches!(missing, RegistryError::NotFound(_)), "{missing:?}");
-    assert_eq!(registry.load(&acme).await.unwrap()[0].revision, 2);
+    assert_eq!(registry.load(&acme).await.unwrap().tools[0].revision, 2);
 }
 
 /// On a busy machine the last in a line waits past a write's deadline, which is not what a race of writes looks at.
@@ -219,7 +222,7 @@ async fn a_delete_answers_what_was_deleted(store: Arc<Store>) {
     let created = registry.create(&acme, &spec("hello"), MAX, "ann").await.unwrap();
     let deleted = registry.delete(&acme, &name("hello"), None, "ann").await.unwrap();
     assert_eq!(deleted, created);
-    assert_eq!(registry.load(&acme).await.unwrap(), []);
+    assert_eq!(registry.load(&acme).await.unwrap().tools, []);
     let again = registry
         .delete(&acme, &name("hello"), None, "ann")
         .await
@@ -315,15 +318,20 @@ async fn no_tool_past_the_maximum_even_when_many_race(store: Arc<Store>) {
             .all(refused),
         "{ended:?}"
     );
-    assert_eq!(one.load(&acme).await.unwrap().len(), 5);
+    assert_eq!(one.load(&acme).await.unwrap().tools.len(), 5);
 
     // What counts is the tenant's own tools.
     one.create(&tenant("other"), &spec("hello"), 5, "ann")
         .await
         .unwrap();
-    one.delete(&acme, &other.load(&acme).await.unwrap()[0].spec.name, None, "ann")
-        .await
-        .unwrap();
+    one.delete(
+        &acme,
+        &other.load(&acme).await.unwrap().tools[0].spec.name,
+        None,
+        "ann",
+    )
+    .await
+    .unwrap();
     one.create(&acme, &spec("hello"), 5, "ann").await.unwrap();
 }
 
@@ -333,7 +341,7 @@ async fn tenants_are_kept_apart(store: Arc<Store>) {
     registry.create(&acme, &spec("hello"), MAX, "ann").await.unwrap();
     registry.update(&acme, &spec("hello"), 1, "ann").await.unwrap();
 
-    assert_eq!(registry.load(&rival).await.unwrap(), []);
+    assert_eq!(registry.load(&rival).await.unwrap().tools, []);
     assert_eq!(registry.get(&rival, &name("hello")).await.unwrap(), None);
     let update = registry
         .update(&rival, &spec("hello"), 2, "eve")
@@ -379,7 +387,35 @@ async fn a_replica_sees_and_hears_what_another_wrote(store: Arc<Store>) {
         .await
         .unwrap();
     expect_change(&mut here, &acme).await;
-    assert_eq!(one.load(&acme).await.unwrap().len(), 2);
+    assert_eq!(one.load(&acme).await.unwrap().tools.len(), 2);
+}
+
+async fn what_is_set_for_a_tenant_is_kept_for_it_alone(store: Arc<Store>) {
+    let (one, other) = (store.replica().await, store.replica().await);
+    let (acme, rival) = (tenant("acme"), tenant("rival"));
+    let mut changes = other.changes();
+    let settings = TenantSettings {
+        max_tools: Some(3),
+        ..TenantSettings::default()
+    };
+    let written = one.set_tenant(&acme, &settings, 0, "op").await.unwrap();
+    assert_eq!((&written.settings, written.revision), (&settings, 1));
+    expect_change(&mut changes, &acme).await;
+    assert_eq!(other.tenant(&acme).await.unwrap(), written);
+    assert_eq!(other.load(&acme).await.unwrap().tenant, written);
+    assert_eq!(other.load(&rival).await.unwrap().tenant, TenantRecord::default());
+}
+
+async fn stale_settings_are_refused_with_both_revisions(store: Arc<Store>) {
+    let registry = store.replica().await;
+    let acme = tenant("acme");
+    let settings = TenantSettings::default();
+    registry.set_tenant(&acme, &settings, 0, "op").await.unwrap();
+    let late = registry.set_tenant(&acme, &settings, 0, "op").await.unwrap_err();
+    assert_eq!(
+        late.to_string(),
+        "the tenant's settings are at revision 1, not at the expected revision 0; read them again and retry"
+    );
 }
 
 async fn tools_survive_a_restart(store: Arc<Store>) {
@@ -388,7 +424,7 @@ async fn tools_survive_a_restart(store: Arc<Store>) {
     let created = registry.create(&acme, &spec("hello"), MAX, "ann").await.unwrap();
     registry.close().await;
     let registry = store.replica().await;
-    assert_eq!(registry.load(&acme).await.unwrap(), [created]);
+    assert_eq!(registry.load(&acme).await.unwrap().tools, [created]);
 }
 
 async fn a_closed_store_says_so(store: Arc<Store>) {

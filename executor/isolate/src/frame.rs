@@ -131,6 +131,8 @@ pub struct Request<'a> {
     /// The child ends itself a little after these, should nobody have ended it.
     pub deadline_ms: u32,
     pub max_result_bytes: u32,
+    /// What the code may use, if that is less than what the zygote was made with.
+    pub memory_kib: u32,
     /// Whether the child ends with this call.
     pub once: bool,
     /// `None`: the same as before.
@@ -139,7 +141,7 @@ pub struct Request<'a> {
 }
 
 const SAME_CODE: u32 = u32::MAX;
-const REQUEST_HEADER: usize = 4 * 4 + 1;
+const REQUEST_HEADER: usize = 5 * 4 + 1;
 
 impl Request<'_> {
     pub fn encode(&self) -> Vec<u8> {
@@ -147,7 +149,14 @@ impl Request<'_> {
         let code = self.code.map_or(SAME_CODE, length);
         let body = self.code.unwrap_or_default();
         let mut message = Vec::with_capacity(REQUEST_HEADER + body.len() + self.args.len());
-        for number in [self.deadline_ms, self.max_result_bytes, code, length(self.args)] {
+        let header = [
+            self.deadline_ms,
+            self.max_result_bytes,
+            code,
+            length(self.args),
+            self.memory_kib,
+        ];
+        for number in header {
             message.extend_from_slice(&number.to_le_bytes());
         }
         message.push(u8::from(self.once));
@@ -162,6 +171,7 @@ impl Request<'_> {
 pub struct RequestHeader {
     pub deadline_ms: u32,
     pub max_result_bytes: u32,
+    pub memory_kib: u32,
     pub once: bool,
     pub code_bytes: Option<usize>,
     pub args_bytes: usize,
@@ -178,7 +188,8 @@ impl RequestHeader {
             max_result_bytes: number(4),
             code_bytes: (number(8) != SAME_CODE).then(|| size(number(8))),
             args_bytes: size(number(12)),
-            once: bytes[16] != 0,
+            memory_kib: number(16),
+            once: bytes[20] != 0,
         }
     }
 }
@@ -221,6 +232,7 @@ mod tests {
         let request = Request {
             deadline_ms: 5,
             max_result_bytes: 6,
+            memory_kib: 7,
             once: true,
             code: Some(b"return 1"),
             args: b"{}",

@@ -77,6 +77,7 @@ fn serve(realm: &mut Realm, call: &channel::Call) -> Ending {
     let Ok(args_json) = std::str::from_utf8(&call.args) else {
         return not_text("arguments");
     };
+    realm.limit_memory(u64::from(call.header.memory_kib) << 10);
     realm.call(Call {
         code,
         args_json,

@@ -56,6 +56,8 @@ struct Inner {
     /// Whether a `null` that was thrown can be the code's own, and not the engine's for want of memory.
     may_throw_null: bool,
     memory_bytes: usize,
+    /// What it was warmed with.
+    most_memory_bytes: usize,
 }
 
 type Handle<T> = Persistent<T>;
@@ -75,6 +77,13 @@ impl Realm {
         let _ = inner
             .context
             .with(|ctx| inner.driver.begin.clone().restore(&ctx)?.call::<_, ()>(()));
+    }
+
+    /// For the calls from here on; never more than it was warmed with.
+    pub fn limit_memory(&mut self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.0.memory_bytes = bytes.min(self.0.most_memory_bytes);
+        self.0.runtime.set_memory_limit(self.0.memory_bytes);
     }
 
     /// Runs one call to its end. After [`Ending::Uncaught`], [`Ending::OutOfMemory`] and [`Ending::Interrupted`] the

@@ -268,9 +268,11 @@ impl Engine for DockerEngine {
     async fn prepare(&self, job: Job) -> Result<Box<dyn PreparedJob>, Rejection> {
         let began = Instant::now();
         self.check(&job)?;
+        let memory = job.memory(self.config.memory);
         let shape = SandboxShape {
             image: job.image.clone(),
             dependencies: self.install(&job).await?,
+            memory: Some(memory).filter(|memory| *memory < self.config.memory),
         };
         let key = Key::of(&job, &shape)?;
         let (seat, placement) = self.seat(shape, key).await?;
@@ -283,7 +285,7 @@ impl Engine for DockerEngine {
         Ok(Box::new(PreparedCall {
             limits: Limits {
                 timeout: job.timeout.duration(),
-                memory: self.config.memory,
+                memory,
                 pids: self.config.pids,
                 max_output_bytes: job.max_output_bytes.min(self.config.policy.max_output_bytes),
             },

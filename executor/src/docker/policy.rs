@@ -10,6 +10,8 @@ use bollard::models::{
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
+use dynamic_mcp_shared::limits::ByteSize;
+
 use super::config::DockerConfig;
 
 const RUNNER: &str = include_str!("runner.cjs");
@@ -31,6 +33,19 @@ pub struct SandboxShape {
     pub image: String,
     /// The volume with the installed packages, when there are any.
     pub dependencies: Option<String>,
+    /// What it has, where that is less than what a sandbox has here.
+    pub memory: Option<ByteSize>,
+}
+
+impl SandboxShape {
+    /// Whether it is one that any call may ask for, and not of one tool or tenant.
+    pub fn is_common(&self) -> bool {
+        self.dependencies.is_none() && self.memory.is_none()
+    }
+
+    fn memory(&self, config: &DockerConfig) -> ByteSize {
+        self.memory.unwrap_or(config.memory)
+    }
 }
 
 pub fn container_config(
@@ -41,7 +56,10 @@ pub fn container_config(
     ContainerCreateBody {
         image: Some(shape.image.clone()),
         entrypoint: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), START.to_owned()]),
-        cmd: Some(vec![RUNNER.to_owned(), heap_mib(config).to_string()]),
+        cmd: Some(vec![
+            RUNNER.to_owned(),
+            heap_mib(shape.memory(config)).to_string(),
+        ]),
         env: Some(vec![
             format!("HOME={WORKSPACE}"),
             "TMPDIR=/tmp".to_owned(),
@@ -67,7 +85,10 @@ pub fn container_config(
 }
 
 pub fn host_config(shape: &SandboxShape, config: &DockerConfig) -> HostConfig {
-    let memory = bytes(config.memory.0);
+    let limit = shape.memory(config);
+    let memory = bytes(limit.0);
+    // What is written there counts as memory, so with less of that there is less of this.
+    let (tmp, workspace) = (config.tmp.0.min(limit.0 / 4), config.workspace.0.min(limit.0 / 2));
     let mounts = shape.dependencies.as_ref().map(|volume| {
         vec![Mount {
             typ: Some(MountType::VOLUME),
@@ -96,21 +117,18 @@ pub fn host_config(shape: &SandboxShape, config: &DockerConfig) -> HostConfig {
         ulimits: Some(vec![
             ulimit("nofile", 1_024),
             ulimit("core", 0),
-            ulimit("fsize", bytes(config.workspace.0.max(config.tmp.0))),
+            ulimit("fsize", bytes(workspace.max(tmp))),
         ]),
         tmpfs: Some(HashMap::from([
             (
                 "/tmp".to_owned(),
-                format!("rw,noexec,nosuid,nodev,mode=1777,size={}", config.tmp.0),
+                format!("rw,noexec,nosuid,nodev,mode=1777,size={tmp}"),
             ),
             (
                 // Engine 20.10 gives a tmpfs on a path that the image doesn't have to root, and one on a path that it
                 // has the mode of that: hence both the mode and the owner.
                 WORKSPACE.to_owned(),
-                format!(
-                    "rw,exec,nosuid,nodev,mode=1777,uid=1000,gid=1000,size={}",
-                    config.workspace.0
-                ),
+                format!("rw,exec,nosuid,nodev,mode=1777,uid=1000,gid=1000,size={workspace}"),
             ),
         ])),
         mounts,
@@ -129,8 +147,8 @@ pub fn host_config(shape: &SandboxShape, config: &DockerConfig) -> HostConfig {
 
 /// Two thirds of the memory: the rest is for Node.js itself, buffers and the file systems. V8 then ends the process
 /// with a message of its own before the kernel does it without one.
-fn heap_mib(config: &DockerConfig) -> u64 {
-    (config.memory.0 >> 20) * 2 / 3
+fn heap_mib(memory: ByteSize) -> u64 {
+    (memory.0 >> 20) * 2 / 3
 }
 
 fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
@@ -168,6 +186,7 @@ mod tests {
         SandboxShape {
             image: "node:lts-slim".to_owned(),
             dependencies: dependencies.map(str::to_owned),
+            memory: None,
         }
     }
 
@@ -182,6 +201,28 @@ mod tests {
     fn without_dependencies_nothing_is_mounted() {
         assert_eq!(host_config(&shape(None), &DockerConfig::default()).mounts, None);
         assert_eq!(host_config(&shape(None), &DockerConfig::default()).binds, None);
+    }
+
+    #[test]
+    fn a_sandbox_with_less_memory_has_less_of_all_that_counts_as_memory() {
+        let small = SandboxShape {
+            memory: Some(ByteSize(128 << 20)),
+            ..shape(None)
+        };
+        let profile = host_config(&small, &DockerConfig::default());
+        assert_eq!(
+            (profile.memory, profile.memory_swap),
+            (Some(128 << 20), Some(128 << 20))
+        );
+        let file_systems = profile.tmpfs.unwrap();
+        assert!(
+            file_systems["/tmp"].ends_with(",size=33554432"),
+            "{file_systems:?}"
+        );
+        assert!(
+            file_systems[WORKSPACE].ends_with(",size=67108864"),
+            "{file_systems:?}"
+        );
     }
 
     #[test]

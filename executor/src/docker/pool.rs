@@ -34,7 +34,7 @@ const WAIT: Duration = Duration::from_secs(30);
 /// How long the end of the process waits for containers that are being made.
 const CLOSE: Duration = Duration::from_secs(10);
 const SHRINK_EVERY: Duration = Duration::from_secs(30);
-/// A shelf of a tool with dependencies is put away after this long without a call.
+/// A shelf that not every call may use is put away after this long without a call.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
 const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
@@ -160,6 +160,7 @@ impl Pool {
         let shape = SandboxShape {
             image: image.to_owned(),
             dependencies: None,
+            memory: None,
         };
         self.shelf(&mut self.shelves.lock(), &shape);
         self.refill(&shape);
@@ -211,7 +212,7 @@ impl Pool {
         {
             let mut shelves = self.shelves.lock();
             shelves.retain(|shape, shelf| {
-                shape.dependencies.is_none()
+                shape.is_common()
                     || shelf.used.elapsed() < FORGET_AFTER
                     || shelf.making > 0
                     || !shelf.waiting.is_empty()
@@ -260,10 +261,11 @@ impl Pool {
         shelves: &'a mut HashMap<SandboxShape, Shelf>,
         shape: &SandboxShape,
     ) -> &'a mut Shelf {
-        // Packages are of one tool: its first call shows that there is a demand at all.
-        let floor = match shape.dependencies {
-            Some(_) => 0,
-            None => self.config.floor as usize,
+        // Packages are of one tool, a limit is of one tenant: the first call shows that there is a demand at all.
+        let floor = if shape.is_common() {
+            self.config.floor as usize
+        } else {
+            0
         };
         if !shelves.contains_key(shape) {
             shelves.insert(shape.clone(), Shelf::new(floor));

@@ -84,6 +84,7 @@ pub(crate) fn job() -> Job {
         dependency_lock: None,
         timeout: TimeoutMs::DEFAULT,
         max_output_bytes: 1_000,
+        max_memory: None,
     }
 }
 

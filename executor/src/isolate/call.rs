@@ -164,6 +164,7 @@ impl PreparedCall {
         let request = Request {
             deadline_ms: u32::try_from(self.limits.timeout.as_millis()).unwrap_or(u32::MAX),
             max_result_bytes: u32::try_from(self.limits.max_output_bytes).unwrap_or(u32::MAX),
+            memory_kib: u32::try_from(self.limits.memory.0 >> 10).unwrap_or(u32::MAX),
             once: self.job.isolation == Isolation::Call,
             code: first.then_some(&self.job.code),
             args,

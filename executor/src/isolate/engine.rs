@@ -188,7 +188,7 @@ impl Engine for IsolateEngine {
         Ok(Box::new(PreparedCall {
             limits: Limits {
                 timeout: job.timeout.duration(),
-                memory: self.config.memory,
+                memory: job.memory(self.config.memory),
                 max_output_bytes: job.max_output_bytes.min(self.config.policy.max_output_bytes),
             },
             job,

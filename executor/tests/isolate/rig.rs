@@ -79,6 +79,7 @@ pub fn job(code: &str, ms: u64) -> Job {
         dependency_lock: None,
         timeout: TimeoutMs::new(ms).unwrap(),
         max_output_bytes: 10_000,
+        max_memory: None,
     }
 }
 

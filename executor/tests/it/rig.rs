@@ -197,6 +197,7 @@ pub fn job(code: &str) -> Job {
         dependency_lock: None,
         timeout: TimeoutMs::new(20_000).unwrap(),
         max_output_bytes: 10_000,
+        max_memory: None,
     }
 }
 

@@ -5,7 +5,9 @@ mod challenges;
 mod dev_issuer;
 mod expiry;
 mod keys;
+mod limits;
 mod scopes;
+mod shared;
 mod tenants;
 
 use anyhow::Result;

@@ -73,7 +73,7 @@ pub struct RegistryArgs {
     )]
     pub dynamic_pg_init_backoff_ms: u64,
 
-    /// Tools that a tenant may have
+    /// Tools that a tenant may have; system.tenant.set changes it for one
     #[arg(
         long,
         env = "MCP_DYNAMIC_MAX_TOOLS",

@@ -9,13 +9,14 @@ use rmcp::model::CallToolResult;
 use serde_json::json;
 
 pub(super) use self::about::tools;
-use self::view::{runtime, view, view_all};
+use self::view::{runtime, view};
 use super::Invocation;
 use super::ephemeral::{DEPENDENCIES, RUNTIMES};
-use crate::catalog::{CatalogError, ToolDraft, ToolPatch, Written};
+use crate::catalog::{CatalogError, Manager, ToolDraft, ToolPatch, Written};
 use crate::mcp::arguments::{Arguments, BadArgument};
 use crate::mcp::{McpDeps, result};
 use crate::principal::Caller;
+use crate::registry::cache::Visibility;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CatalogTool {
@@ -49,6 +50,7 @@ const TOOL_FIELDS: &[&str] = &[
 const PATCH_FIELDS: &[&str] = TOOL_FIELDS.split_at(1).1;
 const MILLISECONDS: &str = "a whole number of milliseconds";
 const EXAMPLES: &str = "an array of {args, expect?}";
+const VISIBILITIES: &str = "\"tenant\" or \"shared\"";
 const ISOLATIONS: &str = "\"call\" or \"tool\"";
 
 pub(super) async fn call(
@@ -63,39 +65,39 @@ pub(super) async fn call(
     } = invocation;
     let answer = match tool {
         CatalogTool::Create => {
-            create(deps, caller, Arguments::new(arguments, &["adminToken", "tool"])?).await?
+            let allowed = &["adminToken", "visibility", "tool"];
+            create(deps, caller, Arguments::new(arguments, allowed)?).await?
         }
         CatalogTool::Update => {
-            let allowed = &["adminToken", "name", "patch", "expectedRevision"];
+            let allowed = &["adminToken", "visibility", "name", "patch", "expectedRevision"];
             update(deps, caller, Arguments::new(arguments, allowed)?).await?
         }
         CatalogTool::Enable => {
-            let allowed = &["adminToken", "name", "enabled", "expectedRevision"];
+            let allowed = &["adminToken", "visibility", "name", "enabled", "expectedRevision"];
             enable(deps, caller, Arguments::new(arguments, allowed)?).await?
         }
         CatalogTool::Delete => {
-            let allowed = &["adminToken", "name", "expectedRevision"];
+            let allowed = &["adminToken", "visibility", "name", "expectedRevision"];
             delete(deps, caller, Arguments::new(arguments, allowed)?).await?
         }
-        CatalogTool::Get => get(deps, caller, Arguments::new(arguments, &["adminToken", "name"])?).await?,
+        CatalogTool::Get => {
+            let allowed = &["adminToken", "visibility", "name"];
+            get(deps, caller, Arguments::new(arguments, allowed)?).await?
+        }
         CatalogTool::List => {
-            list(
-                deps,
-                caller,
-                Arguments::new(arguments, &["adminToken", "includeCode"])?,
-            )
-            .await?
+            let allowed = &["adminToken", "visibility", "includeCode"];
+            list(deps, caller, Arguments::new(arguments, allowed)?).await?
         }
         CatalogTool::History => {
-            let allowed = &["adminToken", "name", "before", "limit"];
+            let allowed = &["adminToken", "visibility", "name", "before", "limit"];
             past::history(deps, caller, Arguments::new(arguments, allowed)?).await?
         }
         CatalogTool::Diff => {
-            let allowed = &["adminToken", "name", "from", "to"];
+            let allowed = &["adminToken", "visibility", "name", "from", "to"];
             past::diff(deps, caller, Arguments::new(arguments, allowed)?).await?
         }
         CatalogTool::Rollback => {
-            let allowed = &["adminToken", "name", "to", "expectedRevision"];
+            let allowed = &["adminToken", "visibility", "name", "to", "expectedRevision"];
             past::rollback(deps, caller, Arguments::new(arguments, allowed)?).await?
         }
     };
@@ -105,45 +107,36 @@ pub(super) async fn call(
 type Answer = Result<Result<CallToolResult, CatalogError>, BadArgument>;
 
 async fn create(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
-    let token = arguments.secret("adminToken")?;
+    let manager = manager(caller, &mut arguments)?;
     let draft = draft(arguments.object("tool", "tool.", TOOL_FIELDS)?)?;
-    let created = deps.catalog.create(caller, token.as_deref(), draft).await;
+    let created = deps.catalog.create(&manager, draft).await;
     Ok(created.map(|done| written("Created", &done)))
 }
 
 async fn update(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
-    let token = arguments.secret("adminToken")?;
+    let manager = manager(caller, &mut arguments)?;
     let name = arguments.string("name")?;
     let expected = arguments.optional_revision("expectedRevision")?;
     let patch = patch(arguments.object("patch", "patch.", PATCH_FIELDS)?)?;
-    let updated = deps
-        .catalog
-        .update(caller, token.as_deref(), &name, patch, expected)
-        .await;
+    let updated = deps.catalog.update(&manager, &name, patch, expected).await;
     Ok(updated.map(|done| written("Updated", &done)))
 }
 
 async fn enable(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
-    let token = arguments.secret("adminToken")?;
+    let manager = manager(caller, &mut arguments)?;
     let name = arguments.string("name")?;
     let enabled = arguments.boolean("enabled")?;
     let expected = arguments.optional_revision("expectedRevision")?;
-    let changed = deps
-        .catalog
-        .set_enabled(caller, token.as_deref(), &name, enabled, expected)
-        .await;
+    let changed = deps.catalog.set_enabled(&manager, &name, enabled, expected).await;
     let done = if enabled { "Enabled" } else { "Disabled" };
     Ok(changed.map(|changed| written(done, &changed)))
 }
 
 async fn delete(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
-    let token = arguments.secret("adminToken")?;
+    let manager = manager(caller, &mut arguments)?;
     let name = arguments.string("name")?;
     let expected = arguments.optional_revision("expectedRevision")?;
-    let deleted = deps
-        .catalog
-        .delete(caller, token.as_deref(), &name, expected)
-        .await;
+    let deleted = deps.catalog.delete(&manager, &name, expected).await;
     Ok(deleted.map(|record| {
         let (name, revision) = (&record.spec.name, record.revision);
         let structured = json!({"ok": true, "deleted": {"name": name, "revision": revision}});
@@ -155,24 +148,43 @@ async fn delete(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> An
 }
 
 async fn get(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
-    let token = arguments.secret("adminToken")?;
+    let manager = manager(caller, &mut arguments)?;
     let name = arguments.string("name")?;
-    let got = deps.catalog.get(caller, token.as_deref(), &name).await;
-    Ok(got.map(|tool| result::shown(json!({"tool": view(&tool.record, true)}))))
+    let by_operator = manager.of == Visibility::Shared;
+    let got = deps.catalog.get(&manager, &name).await;
+    Ok(got.map(|tool| result::shown(json!({"tool": view(&tool, true, by_operator)}))))
 }
 
 async fn list(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
-    let token = arguments.secret("adminToken")?;
+    let manager = manager(caller, &mut arguments)?;
     let with_code = arguments.optional_boolean("includeCode")?.unwrap_or(false);
-    let listed = deps.catalog.list(caller, token.as_deref()).await;
-    Ok(listed.map(|tools| result::shown(json!({"tools": view_all(&tools, with_code)}))))
+    let by_operator = manager.of == Visibility::Shared;
+    let listed = deps.catalog.list(&manager).await;
+    Ok(listed.map(|tools| {
+        let tools: Vec<_> = tools
+            .all()
+            .map(|tool| view(tool, with_code, by_operator))
+            .collect();
+        result::shown(json!({"tools": tools}))
+    }))
+}
+
+/// What each of these takes: the operator's token, and whose tools are meant.
+fn manager<'a>(caller: &'a Caller, arguments: &mut Arguments) -> Result<Manager<'a>, BadArgument> {
+    Ok(Manager {
+        caller,
+        admin_token: arguments.secret("adminToken")?,
+        of: arguments
+            .optional("visibility", VISIBILITIES)?
+            .unwrap_or_default(),
+    })
 }
 
 fn written(done: &str, written: &Written) -> CallToolResult {
     let record = &written.tool.record;
     let (name, revision) = (&record.spec.name, record.revision);
     let mut text = format!("{done} the tool {name}, now at revision {revision}.");
-    let mut structured = json!({"tool": view(record, false)});
+    let mut structured = json!({"tool": view(&written.tool, false, false)});
     if let Some(chosen) = &written.chosen {
         text.push_str(&format!(" It runs on {}: {}.", chosen.runs_on, chosen.why));
         if let Some(warning) = &chosen.warning {

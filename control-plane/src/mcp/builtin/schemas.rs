@@ -31,6 +31,16 @@ pub(super) fn admin_token() -> Value {
     })
 }
 
+pub(super) fn visibility() -> Value {
+    json!({
+        "type": "string",
+        "enum": ["tenant", "shared"],
+        "default": "tenant",
+        "description": "Whose tools are meant: those of your own tenant, or those that the operator shares with all \
+            tenants. shared is for operators."
+    })
+}
+
 pub(super) fn name() -> Value {
     json!({
         "type": "string",

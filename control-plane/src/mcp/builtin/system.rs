@@ -5,6 +5,7 @@ use rmcp::model::{CallToolResult, Tool, ToolAnnotations};
 use serde_json::{Value, json};
 
 use super::{Builtin, Call, Invocation, schemas};
+use crate::guard::Share;
 use crate::mcp::arguments::{Arguments, BadArgument};
 use crate::mcp::{McpDeps, SERVICE, VERSION, result};
 use crate::principal::Caller;
@@ -85,7 +86,13 @@ pub(super) async fn guard_metrics(invocation: Invocation<'_>) -> Result<CallTool
 }
 
 pub(super) async fn metrics(deps: &McpDeps, caller: &Caller) -> Value {
-    json!(deps.guard.metrics(&caller.principal.tenant).await)
+    let tenant = &caller.principal.tenant;
+    let share = match deps.cache.tools(tenant).await {
+        Ok(tools) => Share::from(&tools.tenant().limits),
+        // What was counted is right all the same.
+        Err(_) => Share::from(deps.cache.defaults()),
+    };
+    json!(deps.guard.metrics(tenant, share).await)
 }
 
 pub(super) fn runtime_config(invocation: Invocation<'_>) -> Result<CallToolResult, BadArgument> {

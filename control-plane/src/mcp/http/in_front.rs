@@ -7,7 +7,7 @@ use rmcp::model::Tool as McpTool;
 
 use crate::mcp::dynamic;
 use crate::principal::Principal;
-use crate::registry::cache::ToolSet;
+use crate::registry::cache::TenantTools;
 
 tokio::task_local! {
     static IN_FRONT: Arc<InFront>;
@@ -15,13 +15,13 @@ tokio::task_local! {
 
 pub(in crate::mcp) struct InFront {
     principal: Arc<Principal>,
-    /// Of the caller's tenant, when the request calls one.
-    tools: Option<Arc<ToolSet>>,
+    /// Of the caller's tenant, when the request calls one or begins a session.
+    tools: Option<TenantTools>,
     full: AtomicBool,
 }
 
 impl InFront {
-    pub(super) fn new(principal: Arc<Principal>, tools: Option<Arc<ToolSet>>) -> Self {
+    pub(super) fn new(principal: Arc<Principal>, tools: Option<TenantTools>) -> Self {
         Self {
             principal,
             tools,
@@ -46,6 +46,14 @@ pub(in crate::mcp) fn principal() -> Arc<Principal> {
     IN_FRONT
         .try_with(|in_front| in_front.principal.clone())
         .unwrap_or_else(|_| Arc::new(Principal::anonymous()))
+}
+
+/// How many sessions the tenant may have that begins one; `None` where that is not known.
+pub(in crate::mcp) fn max_sessions() -> Option<usize> {
+    IN_FRONT
+        .try_with(|in_front| Some(in_front.tools.as_ref()?.tenant().limits.max_sessions as usize))
+        .ok()
+        .flatten()
 }
 
 pub(in crate::mcp) fn note_full() {

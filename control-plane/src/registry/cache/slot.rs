@@ -8,9 +8,10 @@ use dynamic_mcp_shared::ids::TenantId;
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
-use super::ToolSet;
+use super::{Inner, ToolSet, Visibility};
+use crate::registry::RegistryError;
 use crate::registry::row::unavailable;
-use crate::registry::{Registry, RegistryError};
+use crate::tenant::Tenant;
 
 pub(super) struct Slot {
     snapshot: RwLock<Option<Arc<ToolSet>>>,
@@ -72,7 +73,7 @@ impl Slot {
     pub(super) async fn load(
         &self,
         tenant: &TenantId,
-        registry: &dyn Registry,
+        cache: &Inner,
         ticket: u64,
     ) -> Result<Loaded, RegistryError> {
         let mut last = self.last.lock().await;
@@ -80,7 +81,7 @@ impl Slot {
             return self.served(&last);
         }
         let serves = self.wanted.load(Ordering::SeqCst);
-        let loaded = self.load_now(tenant, registry).await;
+        let loaded = self.load_now(tenant, cache).await;
         *last = LastLoad {
             serves,
             failed: loaded.as_ref().err().cloned(),
@@ -102,12 +103,15 @@ impl Slot {
         })
     }
 
-    async fn load_now(&self, tenant: &TenantId, registry: &dyn Registry) -> Result<Loaded, RegistryError> {
-        let records = registry.load(tenant).await?;
+    async fn load_now(&self, tenant: &TenantId, cache: &Inner) -> Result<Loaded, RegistryError> {
+        let stored = cache.registry.load(tenant).await?;
         let before = self.current();
         let known = before.clone();
+        let visibility = Visibility::of(tenant);
+        let tenant = Arc::new(Tenant::new(stored.tenant, &cache.defaults));
         // Compiling the schemas of many tools takes long enough to hold up other calls.
-        let tools = tokio::task::spawn_blocking(move || ToolSet::new(records, known.as_deref()))
+        let compile = move || ToolSet::new(tenant, stored.tools, visibility, known.as_deref());
+        let tools = tokio::task::spawn_blocking(compile)
             .await
             .map_err(|error| unavailable("compile the tools", &error))?;
         let tools = Arc::new(tools);

@@ -56,7 +56,7 @@ impl Pending {
     fn note(&mut self, inner: &Inner, change: Change) {
         match change {
             Change::Unknown => self.all = true,
-            Change::Tenant(tenant) if inner.tenants.contains_key(&tenant) => {
+            Change::Tenant(tenant) if tenant.is_shared() || inner.tenants.contains_key(&tenant) => {
                 self.tenants.insert(tenant);
             }
             // Its snapshot was dropped, but a client of it may still wait to hear of changes.
@@ -88,6 +88,7 @@ impl Inner {
             self.registry.check().await?;
             let known = self.tenants.iter().map(|(tenant, _)| (*tenant).clone());
             pending.tenants.extend(known);
+            pending.tenants.insert(TenantId::shared());
             pending.all = false;
         }
         let tenants: Vec<TenantId> = pending.tenants.iter().cloned().collect();
@@ -110,7 +111,7 @@ impl Inner {
     }
 
     async fn reload_if_known(&self, tenant: &TenantId) -> Result<(), RegistryError> {
-        match self.tenants.get(tenant) {
+        match self.known(tenant) {
             Some(slot) => self.reload(tenant, &slot, slot.new_ticket()).await.map(drop),
             None => Ok(()),
         }

@@ -9,26 +9,25 @@ use dynamic_mcp_shared::clock::Clock;
 use secrecy::ExposeSecret;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::Notify;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::changes::Changes;
 use super::config::{PostgresConfig, check_schema_name};
+use super::migrate::{is_not_allowed, migrate};
 use super::{DEADLINE, Shared, listen, statements};
-use crate::registry::{OpenError, RegistryError, migrations};
+use crate::registry::{OpenError, RegistryError};
 
 const MAX_CONNECTIONS: u32 = 8;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Other replicas may be migrating, and this one waits for its turn.
-const MIGRATE_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-enum Failure {
+pub(super) enum Failure {
     /// The database may come up yet.
     Connect(sqlx::Error),
     Migrate(MigrateError),
+    /// The schema is to be made or changed, and this role may not.
+    NotOwner(sqlx::Error),
     Timeout,
     Registry(RegistryError),
 }
@@ -48,7 +47,7 @@ pub(super) async fn connect(
     let attempt = || start(&options, &config.schema, clock.clone(), stop.clone());
     let attempts = attempt
         .retry(backoff)
-        .when(|failure| !matches!(failure, Failure::Migrate(_)))
+        .when(|failure| !matches!(failure, Failure::Migrate(_) | Failure::NotOwner(_)))
         .notify(|failure, pause| {
             let (error, pause_ms) = (failure.to_string(), pause.as_millis());
             tracing::warn!(error, pause_ms, "Postgres is not reachable yet; trying again");
@@ -60,7 +59,7 @@ pub(super) async fn connect(
 }
 
 /// The text of a URL's fault could hold a part of it, the password included, so it isn't passed on.
-fn options(config: &PostgresConfig) -> Result<PgConnectOptions, OpenError> {
+pub(super) fn options(config: &PostgresConfig) -> Result<PgConnectOptions, OpenError> {
     let options =
         PgConnectOptions::from_str(config.url.expose_secret()).map_err(|_| OpenError::PostgresUrl)?;
     Ok(options
@@ -75,7 +74,9 @@ async fn start(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Result<(Shared, PgListener), Failure> {
-    migrate(options, schema).await?;
+    let mut connection = migrate(options, schema).await?;
+    warn_of_a_bypass(&mut connection).await?;
+    connection.close().await.map_err(Failure::Connect)?;
     // An operation whose deadline passed must not go on for long on the server.
     let bounded = options.clone().options([
         ("statement_timeout", "5000"),
@@ -108,38 +109,6 @@ async fn start(
     Ok((shared, listener))
 }
 
-/// On a connection of its own, so that the session's lock goes with it however this ends.
-async fn migrate(options: &PgConnectOptions, schema: &str) -> Result<(), Failure> {
-    let mut connection = timeout(CONNECT_TIMEOUT, options.connect())
-        .await
-        .map_err(|_| Failure::Timeout)?
-        .map_err(Failure::Connect)?;
-    warn_of_a_bypass(&mut connection).await?;
-    let mut migrations = migrations::postgres();
-    // A replica of the version before, restarted during a rolling update, finds migrations that it doesn't know.
-    migrations.set_ignore_missing(true);
-    // Asking for a schema that exists would need the right to make one all the same.
-    if !schema_exists(&mut connection, schema).await? {
-        migrations.create_schema(schema.to_owned());
-    }
-    timeout(
-        MIGRATE_TIMEOUT,
-        migrations.run_direct(None, &mut connection, false),
-    )
-    .await
-    .map_err(|_| Failure::Timeout)?
-    .map_err(Failure::of_migration)?;
-    connection.close().await.map_err(Failure::Connect)
-}
-
-async fn schema_exists(connection: &mut PgConnection, schema: &str) -> Result<bool, Failure> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)")
-        .bind(schema)
-        .fetch_one(connection)
-        .await
-        .map_err(Failure::Connect)
-}
-
 async fn warn_of_a_bypass(connection: &mut PgConnection) -> Result<(), Failure> {
     let bypasses: bool = sqlx::query_scalar(
         "SELECT coalesce(bool_or(rolsuper OR rolbypassrls), false)
@@ -158,16 +127,25 @@ async fn warn_of_a_bypass(connection: &mut PgConnection) -> Result<(), Failure> 
 }
 
 impl Failure {
-    fn of_migration(error: MigrateError) -> Self {
+    pub(super) fn of_migration(error: MigrateError) -> Self {
         match error {
-            MigrateError::Execute(error) => Failure::Connect(error),
+            MigrateError::Execute(error) => Self::of_rights(error),
             other => Failure::Migrate(other),
         }
     }
 
-    fn into_error(self, attempts: u32) -> OpenError {
+    pub(super) fn of_rights(error: sqlx::Error) -> Self {
+        if is_not_allowed(&error) {
+            Failure::NotOwner(error)
+        } else {
+            Failure::Connect(error)
+        }
+    }
+
+    pub(super) fn into_error(self, attempts: u32) -> OpenError {
         let source: Box<dyn std::error::Error + Send + Sync> = match self {
             Failure::Migrate(error) => return OpenError::Migrate(error.into()),
+            Failure::NotOwner(error) => return OpenError::NotMigrated(error.into()),
             Failure::Connect(error) => error.into(),
             Failure::Timeout => "no answer in time".into(),
             Failure::Registry(error) => error.to_string().into(),
@@ -179,7 +157,7 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Failure::Connect(error) => error.fmt(f),
+            Failure::Connect(error) | Failure::NotOwner(error) => error.fmt(f),
             Failure::Migrate(error) => error.fmt(f),
             Failure::Timeout => f.write_str("no answer in time"),
             Failure::Registry(error) => error.fmt(f),

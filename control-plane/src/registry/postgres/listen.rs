@@ -26,7 +26,7 @@ pub(super) fn payload(tenant: &TenantId, version: i64) -> String {
 
 fn parse_payload(payload: &str) -> Option<(TenantId, i64)> {
     let (version, tenant) = payload.split_once(' ')?;
-    Some((tenant.parse().ok()?, version.parse().ok()?))
+    Some((TenantId::from_store(tenant).ok()?, version.parse().ok()?))
 }
 
 /// A listener with a connection of its own: one taken from the pool would be missing there, and would wait behind

@@ -13,11 +13,12 @@ use super::listen;
 use crate::registry::row::{
     self, HistoryPage, StoredRevision, StoredTool, spec_json, to_column, unavailable,
 };
-use crate::registry::write::{self, Command, NewRevision, Statements};
-use crate::registry::{History, RegistryError, Revision, ToolName, ToolRecord};
+use crate::registry::write::{self, Command, NewRevision, NewSettings, Statements};
+use crate::registry::{History, Holdings, RegistryError, Revision, ToolName, ToolRecord};
+use crate::tenant::TenantRecord;
 
-pub(super) struct Written {
-    pub(super) record: ToolRecord,
+pub(super) struct Written<T> {
+    pub(super) record: T,
     /// The tenant's version with this write.
     pub(super) version: i64,
 }
@@ -32,8 +33,9 @@ pub(super) struct Versions {
 pub(super) async fn load(
     connection: &mut PgConnection,
     tenant: &TenantId,
-) -> Result<Vec<ToolRecord>, RegistryError> {
+) -> Result<Holdings, RegistryError> {
     let mut transaction = begin(connection, tenant).await?;
+    let record = settings(&mut transaction, tenant).await?;
     let rows = sqlx::query(
         "SELECT name, revision, content_hash, spec::text AS spec, created_at, updated_at
          FROM tools WHERE tenant_id = $1 ORDER BY name",
@@ -44,7 +46,20 @@ pub(super) async fn load(
     .await
     .map_err(|error| unavailable("load the tools", &error))?;
     commit(transaction).await?;
-    Ok(row::readable(rows))
+    Ok(Holdings {
+        tools: row::readable(rows),
+        tenant: record,
+    })
+}
+
+pub(super) async fn tenant(
+    connection: &mut PgConnection,
+    tenant: &TenantId,
+) -> Result<TenantRecord, RegistryError> {
+    let mut transaction = begin(connection, tenant).await?;
+    let record = settings(&mut transaction, tenant).await?;
+    commit(transaction).await?;
+    Ok(record)
 }
 
 pub(super) async fn get(
@@ -120,24 +135,55 @@ pub(super) async fn write(
     command: &Command,
     channel: &str,
     now: DateTime<Utc>,
-) -> Result<Written, RegistryError> {
+) -> Result<Written<ToolRecord>, RegistryError> {
     let tenant = &command.tenant;
-    let mut transaction = begin(connection, tenant).await?;
-    let version = next_version(&mut transaction, tenant).await?;
+    let (mut transaction, version) = begin_write(connection, tenant).await?;
     let mut statements = PgStatements {
         connection: &mut transaction,
         tenant,
     };
     let record = write::apply(&mut statements, command, now).await?;
-    // Sent to the listeners by the commit, in the order of commits.
-    sqlx::query("SELECT pg_notify($1, $2)")
-        .bind(channel)
-        .bind(listen::payload(tenant, version))
-        .execute(&mut *transaction)
-        .await
-        .map_err(|error| unavailable("notify the replicas", &error))?;
-    commit(transaction).await?;
+    commit_write(transaction, tenant, version, channel).await?;
     Ok(Written { record, version })
+}
+
+pub(super) async fn set_tenant(
+    connection: &mut PgConnection,
+    command: &NewSettings,
+    channel: &str,
+    now: DateTime<Utc>,
+) -> Result<Written<TenantRecord>, RegistryError> {
+    let tenant = &command.tenant;
+    let (mut transaction, version) = begin_write(connection, tenant).await?;
+    let was = settings(&mut transaction, tenant).await?;
+    let record = command.over(&was)?;
+    let result = sqlx::query(
+        "INSERT INTO tenants (tenant_id, revision, settings, actor, updated_at)
+         VALUES ($1, $2, $3::text::json, $4, $5)
+         ON CONFLICT (tenant_id) DO UPDATE
+         SET revision = excluded.revision, settings = excluded.settings, actor = excluded.actor,
+             updated_at = excluded.updated_at",
+    )
+    .bind(tenant.as_str())
+    .bind(to_column(record.revision)?)
+    .bind(row::settings_json(&record.settings)?)
+    .bind(&command.actor)
+    .bind(now)
+    .execute(&mut *transaction)
+    .await;
+    one_row("store a tenant's settings", result)?;
+    commit_write(transaction, tenant, version, channel).await?;
+    Ok(Written { record, version })
+}
+
+async fn settings(connection: &mut PgConnection, tenant: &TenantId) -> Result<TenantRecord, RegistryError> {
+    let row: Option<(i64, String)> =
+        sqlx::query_as("SELECT revision, settings::text FROM tenants WHERE tenant_id = $1")
+            .bind(tenant.as_str())
+            .fetch_optional(connection)
+            .await
+            .map_err(|error| unavailable("read a tenant's settings", &error))?;
+    row::tenant_record(row)
 }
 
 pub(super) async fn check(connection: &mut PgConnection) -> Result<(), RegistryError> {
@@ -168,7 +214,7 @@ pub(super) async fn versions(
         .map_err(failed)?;
     let by_tenant = rows
         .into_iter()
-        .filter_map(|(tenant, version)| Some((tenant.parse().ok()?, version)));
+        .filter_map(|(tenant, version)| Some((TenantId::from_store(&tenant).ok()?, version)));
     Ok(Some(Versions {
         sum,
         by_tenant: by_tenant.collect(),
@@ -188,6 +234,32 @@ async fn begin<'c>(
         .await
         .map_err(failed)?;
     Ok(transaction)
+}
+
+/// With the tenant's next version, whose row is locked until the end of the transaction.
+async fn begin_write<'c>(
+    connection: &'c mut PgConnection,
+    tenant: &TenantId,
+) -> Result<(Transaction<'c, Postgres>, i64), RegistryError> {
+    let mut transaction = begin(connection, tenant).await?;
+    let version = next_version(&mut transaction, tenant).await?;
+    Ok((transaction, version))
+}
+
+async fn commit_write(
+    mut transaction: Transaction<'_, Postgres>,
+    tenant: &TenantId,
+    version: i64,
+    channel: &str,
+) -> Result<(), RegistryError> {
+    // Sent to the listeners by the commit, in the order of commits.
+    sqlx::query("SELECT pg_notify($1, $2)")
+        .bind(channel)
+        .bind(listen::payload(tenant, version))
+        .execute(&mut *transaction)
+        .await
+        .map_err(|error| unavailable("notify the replicas", &error))?;
+    commit(transaction).await
 }
 
 async fn commit(transaction: Transaction<'_, Postgres>) -> Result<(), RegistryError> {

@@ -9,13 +9,15 @@ use sqlx::{Row, SqliteConnection};
 use crate::registry::row::{
     self, HistoryPage, StoredRevision, StoredTool, spec_json, to_column, unavailable,
 };
-use crate::registry::write::{NewRevision, Statements};
-use crate::registry::{History, RegistryError, Revision, ToolName, ToolRecord};
+use crate::registry::write::{NewRevision, NewSettings, Statements};
+use crate::registry::{History, Holdings, RegistryError, Revision, ToolName, ToolRecord};
+use crate::tenant::TenantRecord;
 
 pub(super) async fn load(
     connection: &mut SqliteConnection,
     tenant: &TenantId,
-) -> Result<Vec<ToolRecord>, RegistryError> {
+) -> Result<Holdings, RegistryError> {
+    let record = settings(&mut *connection, tenant).await?;
     let rows = sqlx::query(
         "SELECT name, revision, content_hash, spec, created_at, updated_at
          FROM tools WHERE tenant_id = ?1 ORDER BY name",
@@ -25,7 +27,48 @@ pub(super) async fn load(
     .fetch_all(connection)
     .await
     .map_err(|error| unavailable("load the tools", &error))?;
-    Ok(row::readable(rows))
+    Ok(Holdings {
+        tools: row::readable(rows),
+        tenant: record,
+    })
+}
+
+pub(super) async fn settings(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+) -> Result<TenantRecord, RegistryError> {
+    let row: Option<(i64, String)> =
+        sqlx::query_as("SELECT revision, settings FROM tenants WHERE tenant_id = ?1")
+            .bind(tenant.as_str())
+            .fetch_optional(connection)
+            .await
+            .map_err(|error| unavailable("read a tenant's settings", &error))?;
+    row::tenant_record(row)
+}
+
+pub(super) async fn set_tenant(
+    connection: &mut SqliteConnection,
+    command: &NewSettings,
+    now: DateTime<Utc>,
+) -> Result<TenantRecord, RegistryError> {
+    let was = settings(&mut *connection, &command.tenant).await?;
+    let record = command.over(&was)?;
+    let result = sqlx::query(
+        "INSERT INTO tenants (tenant_id, revision, settings, actor, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (tenant_id) DO UPDATE
+         SET revision = excluded.revision, settings = excluded.settings, actor = excluded.actor,
+             updated_at = excluded.updated_at",
+    )
+    .bind(command.tenant.as_str())
+    .bind(to_column(record.revision)?)
+    .bind(row::settings_json(&record.settings)?)
+    .bind(&command.actor)
+    .bind(now.timestamp_millis())
+    .execute(connection)
+    .await;
+    one_row("store a tenant's settings", result)?;
+    Ok(record)
 }
 
 pub(super) async fn get(

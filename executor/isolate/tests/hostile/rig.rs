@@ -72,6 +72,7 @@ pub fn job(act: &str, isolation: Isolation) -> Job {
         dependency_lock: None,
         timeout: TimeoutMs::new(1_500).unwrap(),
         max_output_bytes: MAX_OUTPUT,
+        max_memory: None,
     }
 }
 

@@ -80,6 +80,7 @@ impl Zygote {
         let request = frame::Request {
             deadline_ms: 5_000,
             max_result_bytes: 1_000,
+            memory_kib: u32::MAX,
             once: true,
             code: Some(code.as_bytes()),
             args: b"{}",

@@ -41,6 +41,7 @@ impl Inner {
             loaded: None,
             may_throw_null: true,
             memory_bytes,
+            most_memory_bytes: memory_bytes,
         };
         inner.exercise()?;
         Ok(inner)

@@ -79,5 +79,6 @@ fn job() -> Job {
         dependency_lock: None,
         timeout: TimeoutMs::DEFAULT,
         max_output_bytes: 200_000,
+        max_memory: None,
     }
 }

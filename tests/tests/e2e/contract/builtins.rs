@@ -10,32 +10,41 @@ use serde_json::{Value, json};
 use super::Wires;
 
 /// Each tool with its arguments, those that are required first marked so.
-const TOOLS: [(&str, &[&str]); 16] = [
+const TOOLS: [(&str, &[&str]); 18] = [
     ("dev.echo", &["message!", "uppercase"]),
     ("dynamic.tool.call", &["args", "contentHash", "name!", "revision"]),
-    ("dynamic.tool.create", &["adminToken", "tool!"]),
+    ("dynamic.tool.create", &["adminToken", "tool!", "visibility"]),
     (
         "dynamic.tool.delete",
-        &["adminToken", "expectedRevision", "name!"],
+        &["adminToken", "expectedRevision", "name!", "visibility"],
     ),
-    ("dynamic.tool.diff", &["adminToken", "from!", "name!", "to!"]),
+    (
+        "dynamic.tool.diff",
+        &["adminToken", "from!", "name!", "to!", "visibility"],
+    ),
     (
         "dynamic.tool.enable",
-        &["adminToken", "enabled!", "expectedRevision", "name!"],
+        &[
+            "adminToken",
+            "enabled!",
+            "expectedRevision",
+            "name!",
+            "visibility",
+        ],
     ),
-    ("dynamic.tool.get", &["adminToken", "name!"]),
+    ("dynamic.tool.get", &["adminToken", "name!", "visibility"]),
     (
         "dynamic.tool.history",
-        &["adminToken", "before", "limit", "name!"],
+        &["adminToken", "before", "limit", "name!", "visibility"],
     ),
-    ("dynamic.tool.list", &["adminToken", "includeCode"]),
+    ("dynamic.tool.list", &["adminToken", "includeCode", "visibility"]),
     (
         "dynamic.tool.rollback",
-        &["adminToken", "expectedRevision", "name!", "to!"],
+        &["adminToken", "expectedRevision", "name!", "to!", "visibility"],
     ),
     (
         "dynamic.tool.update",
-        &["adminToken", "expectedRevision", "name!", "patch!"],
+        &["adminToken", "expectedRevision", "name!", "patch!", "visibility"],
     ),
     (
         "run_js_ephemeral",
@@ -44,6 +53,11 @@ const TOOLS: [(&str, &[&str]); 16] = [
     ("system.guard_metrics", &[]),
     ("system.health", &[]),
     ("system.runtime_config", &[]),
+    ("system.tenant.get", &["adminToken", "tenant"]),
+    (
+        "system.tenant.set",
+        &["adminToken", "expectedRevision", "settings!", "tenant"],
+    ),
     ("time.now", &["timeZone"]),
 ];
 

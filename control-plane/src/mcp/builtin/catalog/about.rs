@@ -55,7 +55,7 @@ refused when the policy does not allow what it was any more. Pass expectedRevisi
 between. Answers with {tool: {…}} without the code.";
 
 const LIST: &str = "All tools that were made with dynamic.tool.create, disabled ones too: {tools: [{…}]}. With includeCode \
-their code as well.";
+their code as well. Those with visibility shared are the operator's; one of your own of the same name hides it.";
 
 const CALL: &str = "Runs a tool by its name, for clients whose list of tools is not up to date. `args` is what its \
 run(args) gets; it is checked against the tool's inputSchema, if there is one. With `revision` or `contentHash` it is \
@@ -76,6 +76,7 @@ fn writers() -> Vec<Builtin> {
     let create = schemas::object(
         json!({
             "adminToken": schemas::admin_token(),
+            "visibility": schemas::visibility(),
             "tool": object(tool, &["name", "description", "code"])
         }),
         &["tool"],
@@ -83,6 +84,7 @@ fn writers() -> Vec<Builtin> {
     let update = schemas::object(
         json!({
             "adminToken": schemas::admin_token(),
+            "visibility": schemas::visibility(),
             "name": schemas::name(),
             "patch": patch(),
             "expectedRevision": schemas::expected_revision()
@@ -92,6 +94,7 @@ fn writers() -> Vec<Builtin> {
     let delete = schemas::object(
         json!({
             "adminToken": schemas::admin_token(),
+            "visibility": schemas::visibility(),
             "name": schemas::name(),
             "expectedRevision": schemas::expected_revision()
         }),
@@ -100,6 +103,7 @@ fn writers() -> Vec<Builtin> {
     let enable = schemas::object(
         json!({
             "adminToken": schemas::admin_token(),
+            "visibility": schemas::visibility(),
             "name": schemas::name(),
             "enabled": {"type": "boolean", "description": "true: on, false: off."},
             "expectedRevision": schemas::expected_revision()
@@ -151,12 +155,17 @@ fn writers() -> Vec<Builtin> {
 
 fn readers() -> Vec<Builtin> {
     let get = schemas::object(
-        json!({"adminToken": schemas::admin_token(), "name": schemas::name()}),
+        json!({
+            "adminToken": schemas::admin_token(),
+            "visibility": schemas::visibility(),
+            "name": schemas::name()
+        }),
         &["name"],
     );
     let list = schemas::object(
         json!({
             "adminToken": schemas::admin_token(),
+            "visibility": schemas::visibility(),
             "includeCode": {"type": "boolean", "default": false, "description": "With the code of each."}
         }),
         &[],
@@ -188,6 +197,7 @@ fn about_the_past() -> impl Iterator<Item = Builtin> {
     let history = schemas::object(
         json!({
             "adminToken": schemas::admin_token(),
+            "visibility": schemas::visibility(),
             "name": schemas::name(),
             "before": schemas::revision("Only revisions below this one."),
             "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 20, "description": "How many."}
@@ -197,6 +207,7 @@ fn about_the_past() -> impl Iterator<Item = Builtin> {
     let diff = schemas::object(
         json!({
             "adminToken": schemas::admin_token(),
+            "visibility": schemas::visibility(),
             "name": schemas::name(),
             "from": schemas::revision("The earlier of the two, as a rule."),
             "to": schemas::revision("The other one.")
@@ -206,6 +217,7 @@ fn about_the_past() -> impl Iterator<Item = Builtin> {
     let rollback = schemas::object(
         json!({
             "adminToken": schemas::admin_token(),
+            "visibility": schemas::visibility(),
             "name": schemas::name(),
             "to": schemas::revision("The revision to go back to."),
             "expectedRevision": schemas::expected_revision()

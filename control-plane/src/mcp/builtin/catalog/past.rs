@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use similar::TextDiff;
 use tokio::task::spawn_blocking;
 
-use super::view::view;
-use super::{Answer, written};
+use super::view::view_of;
+use super::{Answer, manager, written};
 use crate::catalog::CatalogError;
 use crate::mcp::arguments::Arguments;
 use crate::mcp::{McpDeps, result};
@@ -25,15 +25,12 @@ const CONTEXT: usize = 3;
 const SHORTEST: Duration = Duration::from_millis(200);
 
 pub(super) async fn history(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
-    let token = arguments.secret("adminToken")?;
+    let manager = manager(caller, &mut arguments)?;
     let name = arguments.string("name")?;
     let before = arguments.optional_revision("before")?;
     let limit = arguments.optional_integer("limit", 1, COUNT)?.unwrap_or(PAGE);
     let limit = u32::try_from(limit.min(MAX_PAGE)).unwrap_or(u32::MAX);
-    let history = deps
-        .catalog
-        .history(caller, token.as_deref(), &name, before, limit)
-        .await;
+    let history = deps.catalog.history(&manager, &name, before, limit).await;
     Ok(history.map(|history| {
         let revisions: Vec<_> = history.revisions.iter().map(entry).collect();
         let mut page = json!({"name": name, "revisions": revisions});
@@ -45,11 +42,11 @@ pub(super) async fn history(deps: &McpDeps, caller: &Caller, mut arguments: Argu
 }
 
 pub(super) async fn diff(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
-    let token = arguments.secret("adminToken")?;
+    let manager = manager(caller, &mut arguments)?;
     let name = arguments.string("name")?;
     let from = arguments.revision("from")?;
     let to = arguments.revision("to")?;
-    let revision = |revision: Revision| deps.catalog.revision(caller, token.as_deref(), &name, revision);
+    let revision = |revision: Revision| deps.catalog.revision(&manager, &name, revision);
     let both = async { Ok((revision(from).await?, revision(to).await?)) };
     let (from, to) = match both.await {
         Ok(both) => both,
@@ -64,14 +61,11 @@ pub(super) async fn diff(deps: &McpDeps, caller: &Caller, mut arguments: Argumen
 }
 
 pub(super) async fn rollback(deps: &McpDeps, caller: &Caller, mut arguments: Arguments) -> Answer {
-    let token = arguments.secret("adminToken")?;
+    let manager = manager(caller, &mut arguments)?;
     let name = arguments.string("name")?;
     let to = arguments.revision("to")?;
     let expected = arguments.optional_revision("expectedRevision")?;
-    let done = deps
-        .catalog
-        .rollback(caller, token.as_deref(), &name, to, expected)
-        .await;
+    let done = deps.catalog.rollback(&manager, &name, to, expected).await;
     Ok(done.map(|done| written(&format!("Rolled back to revision {to}"), &done)))
 }
 
@@ -126,7 +120,7 @@ fn difference(from: &ToolRecord, to: &ToolRecord) -> (String, Value) {
 
 /// What an author writes, without the code and without what each revision has of its own.
 fn fields(record: &ToolRecord) -> JsonObject {
-    let mut fields = match view(record, false) {
+    let mut fields = match view_of(record, false) {
         Value::Object(fields) => fields,
         _ => JsonObject::new(),
     };

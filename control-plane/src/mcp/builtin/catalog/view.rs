@@ -5,10 +5,18 @@ use rmcp::model::JsonObject;
 use serde_json::{Value, json};
 
 use crate::registry::ToolRecord;
-use crate::registry::cache::ToolSet;
+use crate::registry::cache::{Tool, Visibility};
 use crate::runtimes::Chosen;
 
-pub(super) fn view(record: &ToolRecord, with_code: bool) -> Value {
+/// `with_code`: also of what is shared, which is the operator's own.
+pub(super) fn view(tool: &Tool, with_code: bool, by_operator: bool) -> Value {
+    let with_code = with_code && (tool.visibility == Visibility::Tenant || by_operator);
+    let mut view = view_of(&tool.record, with_code);
+    view["visibility"] = tool.visibility.as_str().into();
+    view
+}
+
+pub(super) fn view_of(record: &ToolRecord, with_code: bool) -> Value {
     let spec = &record.spec;
     let mut view = JsonObject::new();
     let mut put = |key: &str, value: Value| view.insert(key.to_owned(), value);
@@ -67,12 +75,4 @@ pub(super) fn runtime(chosen: &Chosen) -> Value {
         view["warning"] = warning.as_str().into();
     }
     view
-}
-
-pub(super) fn view_all(tools: &ToolSet, with_code: bool) -> Vec<Value> {
-    tools
-        .tools
-        .values()
-        .map(|tool| view(&tool.record, with_code))
-        .collect()
 }

@@ -3,7 +3,10 @@
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use super::CatalogError;
+/// Why somebody may not, in words for that one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Forbidden(pub &'static str);
 
 #[derive(Debug, Clone, Default)]
 pub struct AdminGate(Option<SecretString>);
@@ -16,16 +19,12 @@ impl AdminGate {
 
     /// # Errors
     /// When a token is needed and the one given is not it. The comparison takes the same time for every token of a length.
-    pub fn check(&self, given: Option<&str>) -> Result<(), CatalogError> {
+    pub fn check(&self, given: Option<&str>) -> Result<(), Forbidden> {
         let Some(expected) = &self.0 else { return Ok(()) };
         match given {
-            None => Err(CatalogError::Forbidden(
-                "this operation needs the argument adminToken",
-            )),
+            None => Err(Forbidden("this operation needs the argument adminToken")),
             Some(token) if bool::from(token.as_bytes().ct_eq(expected.expose_secret().as_bytes())) => Ok(()),
-            Some(_) => Err(CatalogError::Forbidden(
-                "adminToken is not the one this server was given",
-            )),
+            Some(_) => Err(Forbidden("adminToken is not the one this server was given")),
         }
     }
 }

@@ -1,0 +1,60 @@
+//! What a tenant may have and use: what the operator set for it, and the deployment's defaults for the rest.
+
+mod admin;
+mod settings;
+
+use dynamic_mcp_shared::limits::{ByteSize, TimeoutMs};
+use serde::Serialize;
+
+pub use self::admin::{About, Shown, Tenants, TenantsError};
+pub use self::settings::{InvalidSettings, SettingsPatch, TenantSettings};
+
+/// What holds for a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantLimits {
+    /// Tools of its own.
+    pub max_tools: u32,
+    /// Executions at once; the deployment's own bound holds besides.
+    pub max_concurrency: u32,
+    /// Executions that may begin within the guard's window, of all its tools together. `None`: as many as each tool may.
+    pub max_calls_per_window: Option<u32>,
+    /// Open sessions of clients of the 2025 era.
+    pub max_sessions: u32,
+    /// Of one call; a tool that asks for more gets this.
+    #[serde(rename = "maxTimeoutMs")]
+    pub max_timeout: TimeoutMs,
+    /// Memory of one call in MiB. `None`: as much as the executor gives each.
+    pub max_memory_mb: Option<u32>,
+}
+
+impl TenantLimits {
+    /// The memory of one call, where it is less than what the executor gives.
+    pub fn memory(&self) -> Option<ByteSize> {
+        self.max_memory_mb.map(|mb| ByteSize(u64::from(mb) << 20))
+    }
+}
+
+/// What the operator stored for a tenant.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TenantRecord {
+    pub settings: TenantSettings,
+    /// Counts the writes of it; 0 before the first.
+    pub revision: u64,
+}
+
+/// A tenant as calls and writes see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tenant {
+    pub record: TenantRecord,
+    pub limits: TenantLimits,
+}
+
+impl Tenant {
+    pub fn new(record: TenantRecord, defaults: &TenantLimits) -> Self {
+        Self {
+            limits: record.settings.over(defaults),
+            record,
+        }
+    }
+}
