@@ -111,6 +111,7 @@ impl App {
             jobs,
             runtimes,
             guard,
+            audit: audit.clone(),
             readiness: readiness.clone(),
             runtime_config: described(cli, &settings),
             profile: settings.profile,

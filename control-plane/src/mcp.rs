@@ -14,6 +14,7 @@ mod logging;
 mod pages;
 mod pin;
 mod prompts;
+mod refused;
 mod request;
 mod resources;
 mod result;
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 
 pub use self::builtin::NAMES as BUILTIN_NAMES;
 pub use self::server::DynamicMcp;
+use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::guard::Guard;
 use crate::jobs::Jobs;
@@ -54,6 +56,7 @@ pub struct McpDeps {
     pub jobs: Arc<Jobs>,
     pub runtimes: Arc<Runtimes>,
     pub guard: Arc<dyn Guard>,
+    pub audit: Audit,
     pub readiness: Readiness,
     /// The configuration without its secrets.
     pub runtime_config: Value,

@@ -9,6 +9,7 @@ mod tenants;
 
 use std::sync::LazyLock;
 
+use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::outcome::Outcome;
 use rmcp::model::{CallToolResult, JsonObject, Tool};
 use serde_json::Value;
@@ -89,8 +90,8 @@ static ALL: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
 });
 
 /// What `system.guard_metrics` and the resource of the same content show.
-pub(super) async fn guard_metrics(deps: &McpDeps, caller: &Caller) -> Value {
-    system::metrics(deps, caller).await
+pub(super) async fn guard_metrics(deps: &McpDeps, tenant: &TenantId) -> Value {
+    system::metrics(deps, tenant).await
 }
 
 /// Those that a profile shows, by name.

@@ -1,14 +1,14 @@
 //! `completion/complete`: the names of tools for the prompt's argument. There is nothing else to complete.
 
+use dynamic_mcp_shared::ids::TenantId;
 use rmcp::model::{CompleteRequestParams, CompleteResult, CompletionInfo};
 
 use super::prompts::{CHECKLIST, TOOL_NAME};
 use super::{McpDeps, builtin};
-use crate::principal::Caller;
 
 pub(super) async fn complete(
     deps: &McpDeps,
-    caller: &Caller,
+    tenant: &TenantId,
     request: &CompleteRequestParams,
 ) -> CompleteResult {
     let for_tool_name =
@@ -23,7 +23,7 @@ pub(super) async fn complete(
         .map(str::to_owned)
         .collect();
     // While the registry does not answer, the built-in ones are still right.
-    if let Ok(tools) = deps.cache.tools(&caller.principal.tenant).await {
+    if let Ok(tools) = deps.cache.tools(tenant).await {
         names.extend(
             tools
                 .listed()

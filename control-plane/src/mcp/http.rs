@@ -13,17 +13,20 @@ use axum::body::Body;
 use bytes::Bytes;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use futures::future::BoxFuture;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use self::in_front::InFront;
 pub(super) use self::in_front::called_tool;
 use super::session::Sessions;
-use super::{DynamicMcp, McpDeps, request};
+use super::{DynamicMcp, McpDeps, refused, request};
 use crate::auth::Gate;
 use crate::http::refuse;
+use crate::principal::Access;
 
 const SESSION_ID: &str = "mcp-session-id";
 /// How long a client may take to send a request's body.
@@ -54,7 +57,7 @@ impl HttpMcpConfig {
 }
 
 /// The endpoint, to be mounted where `MCP_PATH` says. Host, Origin and authentication are checked in front of it; who the
-/// caller is comes as [`crate::principal::Access`] among the request's extensions.
+/// caller is comes as [`Access`] among the request's extensions; a request without one is refused.
 #[derive(Clone)]
 pub struct McpService(Arc<Inner>);
 
@@ -112,9 +115,14 @@ impl Service<Request<Body>> for McpService {
 
 impl Inner {
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
-        let access = request::access_of(request.extensions()).clone();
-        let principal = access.principal.clone();
         let (mut parts, body) = request.into_parts();
+        let Some(access) = parts.extensions.get::<Access>().cloned() else {
+            tracing::error!(
+                "an HTTP request came by without anybody having looked at who sends it; it is refused"
+            );
+            return errors::internal();
+        };
+        let principal = access.principal.clone();
         // To one who did not begin it, a session is as one that never was.
         if session_id(&parts.headers).is_some_and(|id| !self.sessions.is_own(id, &principal)) {
             // rmcp says of any that it has ended.
@@ -131,6 +139,7 @@ impl Inner {
         if let Some(right) = rights::needed(self.deps.profile, &body)
             && let Err(denied) = self.gate.require(&access, right)
         {
+            self.record_refusal(&access, &parts, &body);
             return refuse(&self.gate, &denied, &parts.headers);
         }
         let begins = parts.method == Method::POST && session_id(&parts.headers).is_none();
@@ -144,6 +153,13 @@ impl Inner {
             .scope(self.rmcp.handle(request))
             .await;
         errors::as_json_rpc(response, &body, in_front.found_full()).await
+    }
+
+    fn record_refusal(&self, access: &Access, parts: &Parts, body: &[u8]) {
+        let Some(call) = rights::called(body) else { return };
+        let id = request::id_among(Some(&parts.extensions));
+        let caller = request::caller(access, id, CancellationToken::new());
+        refused::record(&self.deps, &caller, &call.name, call.arguments.as_ref());
     }
 }
 

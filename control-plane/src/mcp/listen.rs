@@ -50,8 +50,9 @@ impl Waiting {
 /// Runs until the client closes the request, which is an error to nobody, or the server shuts down, which ends it with
 /// a result.
 pub(super) async fn listen(server: &DynamicMcp, subscription: SubscriptionContext) -> Result<(), ErrorData> {
-    request::require(subscription.request_context(), Right::Call)?;
-    let tenant = request::principal(subscription.request_context()).tenant.clone();
+    let access = server.access(subscription.request_context())?;
+    request::require(access, Right::Call)?;
+    let tenant = access.principal.tenant.clone();
     let cache = &server.deps().cache;
     let receiver = server
         .waiting_listeners()

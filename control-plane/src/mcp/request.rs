@@ -1,60 +1,40 @@
 //! Who sent a request, and the span that it runs in.
 
-use std::sync::{Arc, LazyLock};
-
 use dynamic_mcp_shared::ids::random_uuid;
 use dynamic_mcp_shared::propagation::adopt_from_fields;
 use http::request::Parts;
 use rmcp::model::{ErrorCode, ProtocolVersion};
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
-use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use crate::auth::{Denied, NOT_ALLOWED};
 use crate::http::RequestId;
-use crate::principal::{Access, Caller, Principal, Right};
+use crate::principal::{Access, Caller, Right};
 
-/// Over stdio, and over HTTP without auth.
-static ANONYMOUS: LazyLock<Access> = LazyLock::new(Access::anonymous);
-
-pub(super) fn caller(cx: &RequestContext<RoleServer>) -> Caller {
-    let access = access(cx);
+pub(super) fn caller(access: &Access, request_id: String, cancel: CancellationToken) -> Caller {
     Caller {
         principal: access.principal.clone(),
         rights: access.rights,
-        request_id: request_id(cx),
-        cancel: cx.ct.child_token(),
+        request_id,
+        cancel,
     }
-}
-
-pub(super) fn principal(cx: &RequestContext<RoleServer>) -> Arc<Principal> {
-    access(cx).principal.clone()
-}
-
-/// When the caller may not go on any more.
-pub(super) fn until(cx: &RequestContext<RoleServer>) -> Option<Instant> {
-    access(cx).until
 }
 
 /// # Errors
 /// When the caller may not. Over HTTP the layer in front has said so already, but for what it could not read.
-pub(super) fn require(cx: &RequestContext<RoleServer>, right: Right) -> Result<(), ErrorData> {
-    if access(cx).rights.has(right) {
+pub(super) fn require(access: &Access, right: Right) -> Result<(), ErrorData> {
+    if access.rights.has(right) {
         Ok(())
     } else {
         Err(ErrorData::new(ErrorCode(NOT_ALLOWED), Denied::NO_RIGHT, None))
     }
 }
 
-fn access(cx: &RequestContext<RoleServer>) -> &Access {
-    let parts = cx.extensions.get::<Parts>();
-    parts.map_or(&ANONYMOUS, |parts| access_of(&parts.extensions))
-}
-
-/// As the layer in front found it.
-pub(super) fn access_of(extensions: &http::Extensions) -> &Access {
-    extensions.get::<Access>().unwrap_or(&ANONYMOUS)
+/// What the layer in front found of who sent an HTTP request; nothing over stdio.
+pub(super) fn access(cx: &RequestContext<RoleServer>) -> Option<&Access> {
+    cx.extensions.get::<Parts>()?.extensions.get()
 }
 
 /// A span for one request, the child of the client's when it sent a trace context.
@@ -90,12 +70,13 @@ pub(super) fn is_known_method(method: &str, legacy: bool) -> bool {
     BOTH.contains(&method) || of_this_era.contains(&method)
 }
 
-fn request_id(cx: &RequestContext<RoleServer>) -> String {
-    match cx
-        .extensions
-        .get::<Parts>()
-        .and_then(|parts| parts.extensions.get::<RequestId>())
-    {
+pub(super) fn id(cx: &RequestContext<RoleServer>) -> String {
+    id_among(cx.extensions.get::<Parts>().map(|parts| &parts.extensions))
+}
+
+/// As the layer in front found it, or made here.
+pub(super) fn id_among(extensions: Option<&http::Extensions>) -> String {
+    match extensions.and_then(|extensions| extensions.get::<RequestId>()) {
         Some(RequestId(id)) => id.clone(),
         None => random_uuid().to_string(),
     }

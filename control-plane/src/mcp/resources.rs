@@ -1,11 +1,11 @@
 //! The resources: what the server is, how it is configured, how busy it is. The same as the tools about them say.
 
+use dynamic_mcp_shared::ids::TenantId;
 use rmcp::ErrorData;
 use rmcp::model::{CacheScope, ListResourcesResult, ReadResourceResult, Resource, ResourceContents};
 use serde_json::{Value, json};
 
 use super::{McpDeps, SERVICE, VERSION, builtin};
-use crate::principal::Caller;
 
 const META: &str = "dynamic://service/meta";
 pub(super) const RUNTIME_CONFIG: &str = "dynamic://service/runtime-config";
@@ -47,13 +47,13 @@ pub(super) fn list() -> ListResourcesResult {
 
 pub(super) async fn read(
     deps: &McpDeps,
-    caller: &Caller,
+    tenant: &TenantId,
     uri: &str,
 ) -> Result<ReadResourceResult, ErrorData> {
     let (contents, ttl_ms) = match uri {
         META => (meta(), FIXED_LIST_TTL_MS),
         RUNTIME_CONFIG => (deps.shown_config(), 0),
-        GUARD => (builtin::guard_metrics(deps, caller).await, 0),
+        GUARD => (builtin::guard_metrics(deps, tenant).await, 0),
         _ => {
             let text = "there is no resource with this URI; resources/list shows which there are";
             return Err(ErrorData::resource_not_found(text, Some(json!({"uri": uri}))));

@@ -27,10 +27,10 @@ use super::listen::{self, Waiting};
 use super::logging::{self, SessionLevel};
 use super::pin::Pin;
 use super::{
-    McpDeps, Profile, SERVICE, VERSION, completion, dynamic, http, listing, pages, prompts, request,
+    McpDeps, Profile, SERVICE, VERSION, completion, dynamic, http, listing, pages, prompts, refused, request,
     resources, result, rights,
 };
-use crate::principal::{Caller, Right};
+use crate::principal::{Access, Caller, Right};
 
 const INSTRUCTIONS: &str = "Make tools at run time: dynamic.tool.create takes JavaScript and a description, and from then on \
 the tool is in tools/list and runs in a sandbox when it is called. dynamic.tool.call runs one by name when your list is not \
@@ -40,6 +40,7 @@ up to date; run_js_ephemeral runs code once without keeping it. A result says ho
 pub struct DynamicMcp {
     deps: Arc<McpDeps>,
     lifecycle: Lifecycle,
+    user: Option<Access>,
     connection: Arc<Connection>,
 }
 
@@ -53,13 +54,33 @@ struct Connection {
 }
 
 impl DynamicMcp {
-    /// For one connection, session or stateless request.
+    /// For one session or stateless request over HTTP: each message brings along who sent it.
     pub fn new(deps: Arc<McpDeps>, lifecycle: Lifecycle) -> Self {
         Self {
             deps,
             lifecycle,
+            user: None,
             connection: Arc::default(),
         }
+    }
+
+    /// For a connection on which everything comes from one user.
+    pub fn of(user: Access, deps: Arc<McpDeps>, lifecycle: Lifecycle) -> Self {
+        Self {
+            user: Some(user),
+            ..Self::new(deps, lifecycle)
+        }
+    }
+
+    /// Who sent a request.
+    ///
+    /// # Errors
+    /// When nothing says who did: that is nobody, not somebody without a name.
+    pub(super) fn access<'a>(&'a self, cx: &'a RequestContext<RoleServer>) -> Result<&'a Access, ErrorData> {
+        request::access(cx).or(self.user.as_ref()).ok_or_else(|| {
+            tracing::error!("a request came by without anybody having looked at who sends it; it is refused");
+            ErrorData::internal_error("Internal error", None)
+        })
     }
 
     pub(super) fn deps(&self) -> &McpDeps {
@@ -82,10 +103,12 @@ impl DynamicMcp {
     async fn call(
         &self,
         params: CallToolRequestParams,
+        access: &Access,
         caller: &Caller,
         cx: &RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
-        request::require(cx, rights::of_tool(self.deps.profile, &params.name))?;
+        request::require(access, rights::of_tool(self.deps.profile, &params.name))
+            .inspect_err(|_| refused::record(&self.deps, caller, &params.name, params.arguments.as_ref()))?;
         let feedback = Feedback::new(cx, &self.connection.level);
         let arguments = params.arguments;
         let pin = Pin::of(&cx.meta).map_err(|wrong| ErrorData::invalid_params(wrong.to_string(), None))?;
@@ -187,9 +210,9 @@ impl ServerHandler for DynamicMcp {
         params: InitializeRequestParams,
         cx: RequestContext<RoleServer>,
     ) -> Result<InitializeResult, ErrorData> {
+        let tenant = self.access(&cx)?.principal.tenant.clone();
         let answer = self.negotiate_initialize(&params)?;
         cx.peer.set_peer_info(params);
-        let tenant = request::principal(&cx).tenant.clone();
         let changes = ToolChanges::new(self.deps.cache.subscribe(), tenant);
         changes::tell_connection(changes, self.deps.cache.clone(), cx.peer, &self.lifecycle);
         Ok(answer)
@@ -200,10 +223,10 @@ impl ServerHandler for DynamicMcp {
         params: Option<PaginatedRequestParams>,
         cx: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        request::require(&cx, Right::Call)?;
+        let access = self.access(&cx)?;
+        request::require(access, Right::Call)?;
         let after = pages::after(params.as_ref())?;
-        let principal = request::principal(&cx);
-        let tools = self.deps.cache.tools(&principal.tenant).await;
+        let tools = self.deps.cache.tools(&access.principal.tenant).await;
         let tools = tools.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
         Ok(listing::page(self.deps.profile, &tools, after.as_ref()))
     }
@@ -215,9 +238,10 @@ impl ServerHandler for DynamicMcp {
     ) -> Result<CallToolResponse, ErrorData> {
         let _running = self.connection.running.token();
         let span = request::span("tools/call", &params.name, &cx);
-        let caller = request::caller(&cx);
-        let call = Box::pin(self.call(params, &caller, &cx).instrument(span));
-        let ended = within(request::until(&cx), &caller.cancel, call).await;
+        let access = self.access(&cx)?;
+        let caller = request::caller(access, request::id(&cx), cx.ct.child_token());
+        let call = Box::pin(self.call(params, access, &caller, &cx).instrument(span));
+        let ended = within(access.until, &caller.cancel, call).await;
         Ok(ended?.into())
     }
 
@@ -254,10 +278,10 @@ impl ServerHandler for DynamicMcp {
         cx: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         self.only_in_enterprise("resources/read")?;
-        request::require(&cx, rights::of_resource(&params.uri))?;
-        Ok(resources::read(&self.deps, &request::caller(&cx), &params.uri)
-            .await?
-            .into())
+        let access = self.access(&cx)?;
+        request::require(access, rights::of_resource(&params.uri))?;
+        let tenant = &access.principal.tenant;
+        Ok(resources::read(&self.deps, tenant, &params.uri).await?.into())
     }
 
     async fn list_prompts(
@@ -285,8 +309,9 @@ impl ServerHandler for DynamicMcp {
         cx: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         self.only_in_enterprise("completion/complete")?;
-        request::require(&cx, Right::Call)?;
-        Ok(completion::complete(&self.deps, &request::caller(&cx), &params).await)
+        let access = self.access(&cx)?;
+        request::require(access, Right::Call)?;
+        Ok(completion::complete(&self.deps, &access.principal.tenant, &params).await)
     }
 
     #[expect(deprecated, reason = "deprecated by the newest era, used by those before it")]

@@ -57,6 +57,8 @@ struct Session {
 pub(super) enum SessionsError {
     #[error("{max} sessions are open, the most allowed, and none of them is idle")]
     Full { max: usize },
+    #[error("a session can't begin outside of a request, whose sender it would belong to")]
+    Unowned,
     #[error(transparent)]
     Inner(#[from] LocalSessionManagerError),
 }
@@ -158,7 +160,7 @@ impl SessionManager for Sessions {
     type Transport = SessionTransport;
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
-        let owner = in_front::principal();
+        let owner = in_front::principal().ok_or(SessionsError::Unowned)?;
         match self.to_evict(&owner.tenant, in_front::max_sessions().unwrap_or(self.max)) {
             Ok(None) => {}
             Ok(Some(id)) => {

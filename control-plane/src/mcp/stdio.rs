@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{DynamicMcp, McpDeps};
+use crate::principal::Access;
 
 /// How long running calls get after the client closed stdin: it has gone, or wants the server to go.
 const AFTER_CLOSE: Duration = Duration::from_millis(500);
@@ -57,7 +58,8 @@ where
         closed: closed.clone(),
     };
     let transport = AsyncRwTransport::new_server(stdin, stdout);
-    let server = DynamicMcp::new(deps, lifecycle.clone());
+    // Whoever started the process.
+    let server = DynamicMcp::of(Access::anonymous(), deps, lifecycle.clone());
     let running = server.running().clone();
     lifecycle.spawn(end_after(closed, lifecycle.clone(), running, end.clone()));
     match Box::pin(serve_server_with_ct(server, transport, end.clone())).await {

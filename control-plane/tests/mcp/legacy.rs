@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use dynamic_mcp_control_plane::mcp;
+use dynamic_mcp_control_plane::principal::Access;
 use http::Request;
 use serde_json::{Value, json};
 
@@ -55,6 +56,7 @@ impl<'a> Session<'a> {
         Request::builder()
             .method(method)
             .uri("http://localhost/mcp")
+            .extension(Access::anonymous())
             .header("host", "localhost")
             .header("accept", "text/event-stream")
             .header("mcp-protocol-version", LEGACY)

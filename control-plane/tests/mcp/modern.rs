@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use dynamic_mcp_control_plane::principal::Access;
 use serde_json::{Value, json};
 
+use crate::legacy::{Session, initialize};
 use crate::rig::{MODERN, Rig, message, modern_request, post, somebody};
 
 #[tokio::test]
@@ -155,6 +157,30 @@ async fn headers_must_match_the_body() {
     let answer = rig.send(request).await;
     assert_eq!(answer.status(), 400);
     assert_eq!(answer.message().await["error"]["code"], -32020);
+}
+
+#[tokio::test]
+async fn a_request_whose_sender_nobody_looked_at_is_refused_whatever_it_asks() {
+    let rig = Rig::new().await;
+    let create = json!({"name": "dynamic.tool.create", "arguments": {
+        "tool": {"name": "anybodys", "description": "d", "code": "echo"}}});
+    let session = Session::begin(&rig).await;
+    for mut request in [
+        modern_request(1, "tools/list", json!({})),
+        modern_request(1, "server/discover", json!({})),
+        modern_request(1, "tools/call", create.clone()),
+        initialize(),
+        session.request(Some(1), "tools/call", &create),
+        session.get("GET"),
+        session.get("DELETE"),
+    ] {
+        request.extensions_mut().remove::<Access>();
+        let answer = rig.send(request).await;
+        assert_eq!(answer.status(), 500);
+        assert_eq!(answer.message().await["error"]["code"], -32603);
+    }
+    assert!(rig.call("dynamic.tool.list", json!({})).await["structuredContent"]["tools"] == json!([]));
+    assert_eq!(session.result(2, "ping", json!({})).await, json!({}));
 }
 
 #[tokio::test]

@@ -111,7 +111,7 @@ impl Rig {
                 runtimes: runtimes.clone(),
                 jobs: jobs.clone(),
                 policy,
-                audit,
+                audit: audit.clone(),
             },
             catalog,
         );
@@ -124,6 +124,7 @@ impl Rig {
             jobs,
             runtimes,
             guard,
+            audit,
             readiness,
             runtime_config: json!({"dynamic": {"backend": "file"}}),
             profile,
@@ -258,6 +259,7 @@ pub fn modern_request(id: u64, method: &str, mut params: Value) -> Request<Body>
 
 pub fn post(version: &str) -> http::request::Builder {
     Request::post("http://localhost/mcp")
+        .extension(Access::anonymous())
         .header("host", "localhost")
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")

@@ -1,5 +1,6 @@
 //! `system.*`: how the server is, how busy, how configured.
 
+use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::readiness::Readiness;
 use rmcp::model::{CallToolResult, Tool, ToolAnnotations};
 use serde_json::{Value, json};
@@ -8,7 +9,6 @@ use super::{Builtin, Call, Invocation, schemas};
 use crate::guard::Share;
 use crate::mcp::arguments::{Arguments, BadArgument};
 use crate::mcp::{McpDeps, SERVICE, VERSION, result};
-use crate::principal::Caller;
 
 pub(super) fn tools() -> Vec<Builtin> {
     let about_itself = || {
@@ -82,11 +82,11 @@ fn status(readiness: &Readiness) -> &'static str {
 
 pub(super) async fn guard_metrics(invocation: Invocation<'_>) -> Result<CallToolResult, BadArgument> {
     Arguments::new(invocation.arguments, &[])?;
-    Ok(result::shown(metrics(invocation.deps, invocation.caller).await))
+    let tenant = &invocation.caller.principal.tenant;
+    Ok(result::shown(metrics(invocation.deps, tenant).await))
 }
 
-pub(super) async fn metrics(deps: &McpDeps, caller: &Caller) -> Value {
-    let tenant = &caller.principal.tenant;
+pub(super) async fn metrics(deps: &McpDeps, tenant: &TenantId) -> Value {
     let share = match deps.cache.tools(tenant).await {
         Ok(tools) => Share::from(&tools.tenant().limits),
         // What was counted is right all the same.

@@ -30,6 +30,12 @@ pub(super) fn no_such_session() -> Response<Body> {
     )
 }
 
+/// The log has the cause.
+pub(super) fn internal() -> Response<Body> {
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    respond(status, INTERNAL_ERROR, "Internal error", Value::Null)
+}
+
 pub(super) fn refused_body(status: StatusCode, max_bytes: usize) -> Response<Body> {
     let text = match status {
         StatusCode::PAYLOAD_TOO_LARGE => format!(

@@ -41,11 +41,9 @@ impl InFront {
     }
 }
 
-/// Who sends the request that is being handled.
-pub(in crate::mcp) fn principal() -> Arc<Principal> {
-    IN_FRONT
-        .try_with(|in_front| in_front.principal.clone())
-        .unwrap_or_else(|_| Arc::new(Principal::anonymous()))
+/// Who sends the request that is being handled, if one is.
+pub(in crate::mcp) fn principal() -> Option<Arc<Principal>> {
+    IN_FRONT.try_with(|in_front| in_front.principal.clone()).ok()
 }
 
 /// How many sessions the tenant may have that begins one; `None` where that is not known.

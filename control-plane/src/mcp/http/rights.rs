@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use rmcp::model::JsonObject;
 use serde::Deserialize;
 
 use crate::mcp::{Profile, rights};
@@ -21,6 +22,23 @@ struct Params<'a> {
     name: Option<Cow<'a, str>>,
     #[serde(borrow)]
     uri: Option<Cow<'a, str>>,
+}
+
+/// A call of a tool, read for who keeps the records.
+#[derive(Deserialize)]
+pub(super) struct Called {
+    pub(super) name: String,
+    pub(super) arguments: Option<JsonObject>,
+}
+
+pub(super) fn called(body: &[u8]) -> Option<Called> {
+    #[derive(Deserialize)]
+    struct Call {
+        method: String,
+        params: Called,
+    }
+    let call: Call = serde_json::from_slice(body).ok()?;
+    (call.method == "tools/call").then_some(call.params)
 }
 
 /// `None` for what everybody may who may come in, and for what can't be read: that is refused elsewhere, as one that says

@@ -1,7 +1,10 @@
 //! What a token lets its bearer do.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 use dynamic_mcp_tests::client::Era;
+use dynamic_mcp_tests::eventually::eventually;
 use serde_json::{Value, json};
 
 use super::{Scene, challenge};
@@ -66,6 +69,59 @@ async fn each_scope_lets_do_what_it_is_for_and_the_challenge_names_what_is_missi
     let admin = scene.client(Era::Modern, json!({"scope": "mcp:admin"})).await?;
     let config = admin.structured("system.runtime_config", json!({})).await?;
     assert_eq!(config["auth"]["mode"], "jwt", "{config}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_token_may_not_do_is_in_the_audit_as_refused() -> Result<()> {
+    let scene = Scene::start().await?;
+    let reader = scene
+        .client(Era::Modern, json!({"scope": "mcp:call", "sub": "reader"}))
+        .await?;
+    let draft =
+        json!({"tool": {"name": "wanted", "description": "d", "code": "return 'must-not-be-written'"}});
+    let calls = [
+        ("dynamic.tool.create", draft, Some("wanted")),
+        ("dynamic.tool.delete", json!({"name": "wanted"}), Some("wanted")),
+        (
+            "dynamic.tool.delete",
+            json!({"name": "must not be written"}),
+            None,
+        ),
+        ("dynamic.tool.list", json!({}), None),
+        ("system.runtime_config", json!({}), None),
+    ];
+    for (tool, arguments, _) in &calls {
+        let message = reader.request("tools/call", json!({"name": tool, "arguments": arguments}));
+        assert_eq!(reader.send(&message).await?.status(), 403, "{tool}");
+    }
+    let nobody = scene
+        .client(Era::Modern, json!({"scope": "mcp:write", "sub": "nobody"}))
+        .await?;
+    let message = nobody.request("tools/call", json!({"name": "some.tool"}));
+    assert_eq!(nobody.send(&message).await?.status(), 403);
+
+    let mut expected: Vec<_> = calls
+        .iter()
+        .map(|(tool, _, target)| ("reader", *tool, *target))
+        .collect();
+    expected.push(("nobody", "dynamic.exec", Some("some.tool")));
+    let expected = json!(expected);
+    eventually(Duration::from_secs(10), async || {
+        let text = std::fs::read_to_string(scene.server.state().join("audit.jsonl"))?;
+        ensure!(!text.contains("must-not-be-written") && !text.contains("must not be written"));
+        let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let refused: Vec<_> = lines
+            .iter()
+            .filter(|line| {
+                (&line["verdict"], &line["reason"]) == (&json!("refused"), &json!("insufficient_scope"))
+            })
+            .map(|line| json!([line["subject"], line["action"], line["target"]]))
+            .collect();
+        ensure!(json!(refused) == expected, "{refused:?}");
+        Ok(())
+    })
+    .await;
     Ok(())
 }
 
