@@ -5,6 +5,7 @@ mod draft;
 mod error;
 mod examples;
 mod manager;
+mod reserved;
 mod revisions;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ pub mod on;
 pub mod process;
 pub mod processes;
 pub mod proxy;
+pub mod raw;
 pub mod resources;
 pub mod running;
 pub mod sandboxes;

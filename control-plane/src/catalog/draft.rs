@@ -6,15 +6,13 @@ use dynamic_mcp_shared::policy::{SandboxPolicy, parse_image};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{CatalogError, examples};
+use super::{CatalogError, examples, reserved};
 use crate::registry::schema::{SchemaCheck, require_object};
 use crate::registry::{Example, InvalidTool, RuntimeChoice, ToolName, ToolSpec};
 use crate::runtimes::Names;
 
 const MAX_TITLE_CHARS: usize = 120;
 const MAX_DESCRIPTION_CHARS: usize = 4_000;
-/// Namespaces of the server's own tools.
-const RESERVED_PREFIXES: [&str; 3] = ["dynamic.", "sandbox.", "system."];
 
 /// What is left out gets its default.
 #[derive(Debug, Clone, Deserialize)]
@@ -72,7 +70,7 @@ impl ToolDraft {
     /// The first fault found, by field.
     pub fn into_spec(self, policy: &SandboxPolicy, reserved: &[&str]) -> Result<ToolSpec, CatalogError> {
         let name: ToolName = self.name.parse()?;
-        check_not_reserved(&name, reserved)?;
+        reserved::check(&name, reserved)?;
         let timeout_ms = match self.timeout_ms {
             Some(ms) => parse_timeout(ms)?,
             None => TimeoutMs::DEFAULT.min(policy.max_timeout),
@@ -237,23 +235,6 @@ fn check_length(field: &'static str, text: &str, max: usize) -> Result<(), Inval
     }
 }
 
-fn check_not_reserved(name: &ToolName, reserved: &[&str]) -> Result<(), InvalidTool> {
-    let text = name.as_str();
-    if let Some(prefix) = RESERVED_PREFIXES.iter().find(|prefix| text.starts_with(**prefix)) {
-        return Err(InvalidTool::new(
-            "name",
-            format!("must not begin with {prefix:?}, which is this server's own"),
-        ));
-    }
-    if reserved.contains(&text) {
-        return Err(InvalidTool::new(
-            "name",
-            format!("{text:?} is a built-in tool; choose another"),
-        ));
-    }
-    Ok(())
-}
-
 fn parse_timeout(ms: u64) -> Result<TimeoutMs, InvalidTool> {
     TimeoutMs::new(ms)
         .map_err(|error| InvalidTool::new("timeoutMs", format!("must be {}, got {ms}", error.allowed)))
@@ -313,20 +294,6 @@ mod tests {
         );
         assert!(refusal(json!({"code": "x".repeat(200_001)})).contains("200000"));
         assert!(refusal(json!({"image": "alpine"})).contains("node:lts-slim"));
-    }
-
-    #[test]
-    fn reserved_names_are_refused() {
-        for name in [
-            "dynamic.x1",
-            "sandbox.run",
-            "system.health",
-            "dev.echo",
-            "1ab",
-            "ab",
-        ] {
-            assert!(refusal(json!({"name": name})).starts_with("name "), "{name}");
-        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod errors;
 pub(super) mod in_front;
 mod rights;
+mod twice;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -135,6 +136,9 @@ impl Inner {
             Ok(body) => body,
             Err(status) => return errors::refused_body(status, self.max_body_bytes),
         };
+        if let Err(ambiguous) = twice::check(&body) {
+            return errors::ambiguous(&ambiguous, &body);
+        }
         // Here, where it can be told with a status and a challenge; what does the work asks again.
         if let Some(right) = rights::needed(self.deps.profile, &body)
             && let Err(denied) = self.gate.require(&access, right)

@@ -1,16 +1,21 @@
 //! Who may come in over HTTP with tokens of an issuer, what they may, and for how long.
 
 mod attacks;
+mod bodies;
 mod challenges;
 mod dev_issuer;
 mod expiry;
+mod handles;
 mod keys;
 mod limits;
+mod names;
+mod schemas;
 mod scopes;
 mod shared;
+mod smuggling;
 mod tenants;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use dynamic_mcp_tests::client::{Era, McpClient};
 use dynamic_mcp_tests::issuer::Issuer;
 use dynamic_mcp_tests::on::On;
@@ -49,6 +54,16 @@ impl Scene {
     async fn client(&self, era: Era, change: Value) -> Result<McpClient> {
         let token = self.issuer.token(&change)?;
         McpClient::connect_as(&self.server.base_url, era, Some(&token)).await
+    }
+
+    /// Whatever was tried, another tenant is served as before.
+    async fn neighbour_is_served(&self) -> Result<()> {
+        let neighbour = self.client(Era::Modern, json!({"tenant": "neighbour"})).await?;
+        let answer = neighbour
+            .structured("dev.echo", json!({"message": "here"}))
+            .await?;
+        ensure!(answer["message"] == "here", "the neighbour was answered {answer}");
+        Ok(())
     }
 
     /// A request of the newest era, as one that bears no token makes it.

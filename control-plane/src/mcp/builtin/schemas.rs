@@ -46,7 +46,7 @@ pub(super) fn name() -> Value {
         "type": "string",
         "pattern": "^[a-zA-Z][a-zA-Z0-9._:-]{2,63}$",
         "description": "3 to 64 letters, digits, '.', '_', ':' or '-', the first a letter. Names that begin with \
-            dynamic., sandbox. or system. and those of built-in tools are reserved."
+            dynamic., sandbox. or system., those of built-in tools, and what looks like either are reserved."
     })
 }
 

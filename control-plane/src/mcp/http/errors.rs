@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::twice::Ambiguous;
+
 const PARSE_ERROR: i32 = -32_700;
 const INVALID_REQUEST: i32 = -32_600;
 const INTERNAL_ERROR: i32 = -32_603;
@@ -28,6 +30,11 @@ pub(super) fn no_such_session() -> Response<Body> {
         "Session not found",
         Value::Null,
     )
+}
+
+pub(super) fn ambiguous(ambiguous: &Ambiguous, request: &Bytes) -> Response<Body> {
+    let text = format!("Invalid request: {ambiguous}");
+    respond(StatusCode::BAD_REQUEST, INVALID_REQUEST, &text, id_of(request))
 }
 
 /// The log has the cause.

@@ -41,8 +41,7 @@ pub(super) fn called(body: &[u8]) -> Option<Called> {
     (call.method == "tools/call").then_some(call.params)
 }
 
-/// `None` for what everybody may who may come in, and for what can't be read: that is refused elsewhere, as one that says
-/// the same thing twice is.
+/// `None` for what everybody may who may come in, and for what can't be read: that is refused elsewhere.
 pub(super) fn needed(profile: Profile, body: &[u8]) -> Option<Right> {
     let message: Message = serde_json::from_slice(body).ok()?;
     let params = message.params;

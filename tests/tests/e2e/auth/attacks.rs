@@ -3,7 +3,7 @@
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use dynamic_mcp_tests::client::Era;
+use dynamic_mcp_tests::client::{Era, McpClient};
 use dynamic_mcp_tests::issuer::{Signer, now};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ async fn no_forged_token_lets_anybody_in() -> Result<()> {
     let issuer = &scene.issuer;
     let claims = issuer.claims(&json!({}));
     let signer = issuer.signer();
+    let forger = Signer::new("first")?;
     let by_secret = |secret: &[u8]| {
         let mut header = Header::new(Algorithm::HS256);
         header.kid = Some(signer.kid.clone());
@@ -58,14 +59,105 @@ async fn no_forged_token_lets_anybody_in() -> Result<()> {
         ("a tenant with a path", issuer.token(&json!({"tenant": "a b"}))?),
         ("nobody", issuer.token(&json!({"sub": null}))?),
         ("too long", format!("{honest}{}", "a".repeat(20_000))),
+        (
+            "a key that it brings along",
+            own_header(
+                &forger,
+                &json!({"alg": "ES256", "kid": "first", "jwk": forger.jwk()?}),
+                &claims,
+            )?,
+        ),
+        (
+            "an address of a key",
+            own_header(
+                &forger,
+                &json!({"alg": "ES256", "kid": "first", "jku": "http://127.0.0.1:1/jwks"}),
+                &claims,
+            )?,
+        ),
+        (
+            "a key by a path",
+            own_header(
+                &forger,
+                &json!({"alg": "ES256", "kid": "../../dev/null"}),
+                &claims,
+            )?,
+        ),
+        (
+            "extensions that it calls critical",
+            own_header(
+                &signer,
+                &json!({"alg": "ES256", "kid": "first", "crit": ["b64"], "b64": false}),
+                &claims,
+            )?,
+        ),
+        (
+            "an algorithm said twice",
+            signed_text(
+                &signer,
+                r#"{"alg":"none","alg":"ES256","kid":"first"}"#,
+                &claims.to_string(),
+            )?,
+        ),
+        (
+            "a key said twice",
+            signed_text(
+                &signer,
+                r#"{"alg":"ES256","kid":"none","kid":"first"}"#,
+                &claims.to_string(),
+            )?,
+        ),
+        ("claims that are no object", signed_text(&signer, HEADER, "[]")?),
+        (
+            "claims without end",
+            signed_text(&signer, HEADER, &"[".repeat(5_000))?,
+        ),
     ];
     for (what, token) in tokens {
         let answer = scene.answer(&token).await?;
         assert_eq!(answer.status(), 401, "{what}");
         let body = answer.text().await?;
         assert!(!body.contains(signature), "{what}: {body}");
+        scene.neighbour_is_served().await?;
     }
     assert_eq!(scene.answer(&honest).await?.status(), 200);
+    Ok(())
+}
+
+const HEADER: &str = r#"{"alg":"ES256","kid":"first"}"#;
+
+fn own_header(signer: &Signer, header: &Value, claims: &Value) -> Result<String> {
+    signed_text(signer, &header.to_string(), &claims.to_string())
+}
+
+/// Signed as it stands, whatever it says.
+fn signed_text(signer: &Signer, header: &str, claims: &str) -> Result<String> {
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(claims)
+    );
+    let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &signer.key, Algorithm::ES256)?;
+    Ok(format!("{signed}.{signature}"))
+}
+
+#[tokio::test]
+async fn of_a_claim_that_is_said_twice_the_last_counts_as_the_standard_has_it() -> Result<()> {
+    let scene = Scene::start().await?;
+    let claims = scene.issuer.claims(&json!({})).to_string();
+    let tenant = "\"tenant\":\"acme\"";
+    assert!(claims.contains(tenant), "{claims}");
+    let author = scene.client(Era::Modern, json!({"tenant": "globex"})).await?;
+    author.create_tool("of.globex", "return 1", json!({})).await?;
+    for (twice, sees) in [
+        (format!("{tenant},\"tenant\":\"globex\""), true),
+        (format!("\"tenant\":\"globex\",{tenant}"), false),
+    ] {
+        let token = signed_text(&scene.issuer.signer(), HEADER, &claims.replace(tenant, &twice))?;
+        let client = McpClient::connect_as(&scene.server.base_url, Era::Modern, Some(&token)).await?;
+        let names = client.tool_names().await?;
+        assert_eq!(names.contains(&"of.globex".to_owned()), sees, "{twice}");
+    }
     Ok(())
 }
 
@@ -145,14 +237,9 @@ async fn a_body_that_says_two_things_gets_nothing_that_its_token_does_not_allow(
         ),
         text.replace(name, "\"name\":\"dynamic\\u002etool.create\""),
     ] {
-        let answer = reader
-            .prepare(&good)
-            .body(body.clone())
-            .send()
-            .await?
-            .text()
-            .await?;
-        assert!(!answer.contains("\"revision\""), "{body}: {answer}");
+        let answer = reader.prepare(&good).body(body.clone()).send().await?;
+        let expected = if body.contains("u002e") { 403 } else { 400 };
+        assert_eq!(answer.status(), expected, "{body}");
     }
     let author = scene.client(Era::Modern, json!({})).await?;
     assert!(!author.tool_names().await?.contains(&"smuggled".to_owned()));

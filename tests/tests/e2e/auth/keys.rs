@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use dynamic_mcp_tests::eventually::eventually;
 use dynamic_mcp_tests::issuer::{Answers, Issuer};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -76,6 +77,61 @@ async fn an_issuer_that_fails_in_any_way_leaves_the_keys_that_were_had() -> Resu
         Ok(())
     })
     .await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_key_set_makes_a_server_take_what_it_should_not_or_fall_over() -> Result<()> {
+    let scene = Scene::start_with(&[REFRESH]).await?;
+    let signer = scene.issuer.signer();
+    let good = signer.jwk()?;
+    let token = scene.issuer.token(&json!({}))?;
+    let secret = json!({"kty": "oct", "kid": "shared", "alg": "HS256", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA"});
+    let strange = json!([secret, {"kty": "RSA", "kid": "tiny", "n": "AQAB", "e": "AQAB"}, {"kty": "none"}, 7, null, [],
+        {"kty": "EC", "crv": "P-256", "kid": "nowhere", "x": "AA", "y": "AA"}, good]);
+    let mut header = Header::new(Algorithm::HS256);
+    header.kid = Some("shared".to_owned());
+    let by_secret = encode(
+        &header,
+        &scene.issuer.claims(&json!({})),
+        &EncodingKey::from_secret(b"secret-secret-secret-secret-secret"),
+    )?;
+    let asked = scene.issuer.asked();
+    scene
+        .issuer
+        .answer(Answers::Text(json!({"keys": strange}).to_string()));
+    eventually(BOUND, async || {
+        ensure!(scene.issuer.asked() > asked, "not fetched again yet");
+        Ok(())
+    })
+    .await;
+    assert_eq!(
+        scene.answer(&by_secret).await?.status(),
+        401,
+        "a secret is no key"
+    );
+    assert_eq!(
+        scene.answer(&token).await?.status(),
+        200,
+        "the good one among them is used"
+    );
+    for (keys, told) in [
+        (json!({"keys": vec![good.clone(); 101]}).to_string(), "101 keys"),
+        (json!({"keys": [secret]}).to_string(), "none of its 1 keys"),
+        ("{\"keys\":".to_owned() + &"[".repeat(100_000), "not a JWK set"),
+        ("{\"keys\": [], \"keys\": []}".to_owned(), "not a JWK set"),
+        (
+            format!("{{\"keys\": [\"{}\"]}}", "x".repeat(900_000)),
+            "none of its 1 keys",
+        ),
+        ("\u{feff}{}".to_owned(), "not a JWK set"),
+    ] {
+        scene.issuer.answer(Answers::Text(keys));
+        until_degraded(&scene, told).await;
+        assert_eq!(scene.answer(&token).await?.status(), 200, "{told}");
+        assert_eq!(scene.answer(&by_secret).await?.status(), 401, "{told}");
+        scene.neighbour_is_served().await?;
+    }
     Ok(())
 }
 
