@@ -29,7 +29,7 @@ use crate::registry::cache::ToolCache;
 use crate::runtimes::Runtimes;
 use crate::scheduler::fleet::Fleet;
 use crate::scheduler::{Scheduler, SchedulerConfig};
-use crate::tenant::Tenants;
+use crate::tenant::{TenantDefaults, Tenants};
 
 pub struct App {
     settings: Settings,
@@ -56,7 +56,10 @@ impl App {
         let readiness = Readiness::default();
         let audit = Audit::open(&settings.audit, clock.clone(), readiness.clone())?;
         let registry = store::open(&settings.registry.backend, clock.clone(), &lifecycle).await?;
-        let defaults = settings.tenant.clone();
+        let defaults = TenantDefaults {
+            limits: settings.tenant.clone(),
+            policy: Arc::new(settings.policy.clone()),
+        };
         let cache = Arc::new(ToolCache::new(registry.clone(), defaults, &lifecycle));
         let fleet = Arc::new(Fleet::default());
         let executors = executors(cli, &settings, &fleet, &lifecycle).await?;
@@ -70,7 +73,6 @@ impl App {
 
         let runtimes = Arc::new(Runtimes::new(fleet.clone(), settings.registry.default_runtime));
         let scheduler = Arc::new(Scheduler::new(fleet, SchedulerConfig::default()));
-        let policy = Arc::new(settings.policy.clone());
         let guard: Arc<dyn Guard> = Arc::new(MemoryGuard::new(settings.guard));
         let jobs = Arc::new(Jobs::new(JobsDeps {
             guard: guard.clone(),
@@ -78,7 +80,6 @@ impl App {
             audit: audit.clone(),
             scheduler: scheduler.clone(),
             runtimes: runtimes.clone(),
-            policy: policy.clone(),
             lifecycle: lifecycle.clone(),
         }));
         let admin = AdminGate::new(settings.registry.admin_token.clone());
@@ -95,7 +96,6 @@ impl App {
                 scheduler,
                 runtimes: runtimes.clone(),
                 jobs: jobs.clone(),
-                policy,
                 audit: audit.clone(),
             },
             CatalogConfig {

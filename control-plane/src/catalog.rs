@@ -10,7 +10,7 @@ mod revisions;
 
 use std::sync::Arc;
 
-use dynamic_mcp_shared::policy::SandboxPolicy;
+use dynamic_mcp_shared::policy::NarrowedPolicy;
 use serde_json::{Map, Value, json};
 
 pub use self::draft::{ToolDraft, ToolPatch};
@@ -44,7 +44,6 @@ pub struct CatalogDeps {
     pub runtimes: Arc<Runtimes>,
     /// For the examples of tools.
     pub jobs: Arc<Jobs>,
-    pub policy: Arc<SandboxPolicy>,
     pub audit: Audit,
 }
 
@@ -76,11 +75,13 @@ impl Catalog {
     pub async fn create(&self, manager: &Manager<'_>, draft: ToolDraft) -> Result<Written, CatalogError> {
         let target = draft.name.clone();
         let write = async {
+            let policy = self.policy(manager).await?;
             let (given, names) = (draft.runtime, draft.names());
-            let mut spec = draft.into_spec(&self.deps.policy, self.config.reserved)?;
+            let mut spec = draft.into_spec(&policy, self.config.reserved)?;
             self.require_free(manager, &spec.name).await?;
             let chosen = self.choose(given, names, &mut spec).await?;
             self.lock_dependencies(manager.caller, &mut spec).await?;
+            draft::check_settled(&spec, &policy)?;
             self.try_examples(manager, &spec).await?;
             let record = self.add(manager, &spec).await?;
             Ok(Stored {
@@ -222,8 +223,9 @@ impl Catalog {
             .into());
         }
         let before = (current.spec.dependencies.clone(), current.spec.image.clone());
-        let names = patch.names(&current.spec, &self.deps.policy);
-        let mut spec = patch.apply(current.spec, &self.deps.policy)?;
+        let policy = self.policy(manager).await?;
+        let names = patch.names(&current.spec, &policy);
+        let mut spec = patch.apply(current.spec, &policy)?;
         let mut chosen = None;
         if patch.concerns_runtime() {
             chosen = Some(self.choose(Some(spec.runtime), names, &mut spec).await?);
@@ -231,6 +233,9 @@ impl Catalog {
         let lock_is_stale = before != (spec.dependencies.clone(), spec.image.clone());
         if lock_is_stale || (spec.dependency_lock.is_none() && !spec.dependencies.is_empty()) {
             self.lock_dependencies(manager.caller, &mut spec).await?;
+        }
+        if !patch.only_switches() {
+            draft::check_settled(&spec, &policy)?;
         }
         if patch.concerns_examples() {
             self.try_examples(manager, &spec).await?;
@@ -241,6 +246,11 @@ impl Catalog {
             .update(&owner, &spec, expected, manager.actor())
             .await?;
         Ok(Stored { record, chosen })
+    }
+
+    async fn policy(&self, manager: &Manager<'_>) -> Result<Arc<NarrowedPolicy>, CatalogError> {
+        let tools = self.deps.cache.tools(&manager.owner()).await?;
+        Ok(tools.tenant().policy.clone())
     }
 
     async fn choose(

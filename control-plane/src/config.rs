@@ -9,7 +9,6 @@ mod report;
 mod secret;
 mod settings;
 mod sources;
-mod switch;
 mod validate;
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use dynamic_mcp_shared::ids::{JobId, TenantId};
 use dynamic_mcp_shared::job::{Dependency, Isolation, Job, Progress, Runtime};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
-use dynamic_mcp_shared::limits::{ByteSize, MAX_CODE_CHARS, TimeoutMs};
-use dynamic_mcp_shared::policy::{self, SandboxPolicy};
+use dynamic_mcp_shared::limits::{MAX_CODE_CHARS, TimeoutMs};
+use dynamic_mcp_shared::policy;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use self::locks::LockCache;
 use self::report::Ended;
 pub use self::report::JobReport;
 use crate::audit::{Action, Audit, Verdict};
+use crate::dependency_lock::Lock;
 use crate::guard::{Guard, Permit, Scope, Share};
 use crate::metric_names::{self, Stage};
 use crate::principal::Caller;
@@ -30,6 +31,7 @@ use crate::registry::schema::{self, SchemaCheck};
 use crate::runtimes::{Names, NoRuntime, Runtimes};
 use crate::scheduler::client::ResolveError;
 use crate::scheduler::{NeverStarted, Scheduled, Scheduler};
+use crate::tenant::Tenant;
 
 /// A run that stores nothing.
 #[derive(Debug, Clone)]
@@ -50,7 +52,6 @@ pub struct JobsDeps {
     pub audit: Audit,
     pub scheduler: Arc<Scheduler>,
     pub runtimes: Arc<Runtimes>,
-    pub policy: Arc<SandboxPolicy>,
     pub lifecycle: Lifecycle,
 }
 
@@ -62,15 +63,15 @@ pub struct Jobs {
 /// What is to run, its arguments checked.
 struct Work {
     what: What,
+    /// What holds for it.
+    tenant: Arc<Tenant>,
     code: Bytes,
     runtime: Wanted,
     image: String,
     isolation: Isolation,
     dependencies: Vec<Dependency>,
-    dependency_lock: Option<Bytes>,
+    lock: Option<Lock>,
     timeout: TimeoutMs,
-    /// `None`: as much as the executor gives each.
-    max_memory: Option<ByteSize>,
     args: Bytes,
 }
 
@@ -107,14 +108,14 @@ impl Jobs {
         args: Value,
         progress: Option<mpsc::Sender<Progress>>,
     ) -> JobReport {
-        let work = self.tool_work(tool, &args);
+        let work = self.tool_work(caller, tool, &args).await;
         self.run(caller, What::Tool(tool.clone()), work, progress).await
     }
 
     /// The same with one that is not there yet.
     pub async fn try_tool(&self, caller: &Caller, tool: &Arc<Tool>, args: Value) -> JobReport {
         let what = What::Example(tool.clone());
-        let work = self.tool_work(tool, &args).map(|work| Work {
+        let work = self.tool_work(caller, tool, &args).await.map(|work| Work {
             what: what.clone(),
             ..work
         });
@@ -128,27 +129,35 @@ impl Jobs {
         run: Ephemeral,
         progress: Option<mpsc::Sender<Progress>>,
     ) -> JobReport {
-        let work = self.ephemeral_work(run);
+        let work = self.ephemeral_work(caller, run).await;
         self.run(caller, What::Ephemeral, work, progress).await
     }
 
-    fn tool_work(&self, tool: &Arc<Tool>, args: &Value) -> Result<Work, String> {
+    /// What holds for the caller's tenant right now.
+    async fn tenant(&self, caller: &Caller) -> Result<Arc<Tenant>, Ended> {
+        let tools = self.deps.cache.tools(&caller.principal.tenant).await;
+        tools
+            .map(|tools| tools.tenant().clone())
+            .map_err(Ended::UnknownTenant)
+    }
+
+    async fn tool_work(&self, caller: &Caller, tool: &Arc<Tool>, args: &Value) -> Result<Work, Ended> {
         if let Some(schema) = &tool.input {
             schema
                 .check(args)
-                .map_err(|violations| schema::describe("arguments", &violations))?;
+                .map_err(|violations| Ended::InvalidInput(schema::describe("arguments", &violations)))?;
         }
         let spec = &tool.record.spec;
-        // Checked when the tool was written, and again here: the operator may have become stricter since.
+        let tenant = self.tenant(caller).await?;
+        let policy = &tenant.policy;
+        // Checked when the tool was written, and again here: a policy may have become stricter since.
+        policy.check_isolation(spec.isolation)?;
         if spec.runs_on == Runtime::Node {
-            self.deps
-                .policy
-                .check_image(&spec.image)
-                .map_err(|error| error.to_string())?;
-            self.deps
-                .policy
-                .check_dependencies(&spec.dependencies)
-                .map_err(|error| error.to_string())?;
+            policy.check_image(&spec.image)?;
+            policy.check_dependencies(&spec.dependencies)?;
+            if let Some(lock) = &tool.lock {
+                lock.check(policy)?;
+            }
         }
         Ok(Work {
             what: What::Tool(tool.clone()),
@@ -157,46 +166,40 @@ impl Jobs {
             image: spec.image.clone(),
             isolation: spec.isolation,
             dependencies: spec.dependencies.clone(),
-            dependency_lock: tool.lock.clone(),
-            timeout: spec.timeout_ms.min(self.deps.policy.max_timeout),
-            max_memory: None,
+            lock: tool.lock.clone(),
+            timeout: spec.timeout_ms.min(policy.max_timeout()),
             args: json_bytes(args),
+            tenant,
         })
     }
 
-    fn ephemeral_work(&self, run: Ephemeral) -> Result<Work, String> {
+    async fn ephemeral_work(&self, caller: &Caller, run: Ephemeral) -> Result<Work, Ended> {
+        let tenant = self.tenant(caller).await?;
+        let policy = &tenant.policy;
         let code_chars = run.code.chars().count();
         if !(1..=MAX_CODE_CHARS).contains(&code_chars) {
-            return Err(format!(
+            return Err(Ended::InvalidInput(format!(
                 "code must have 1 to {MAX_CODE_CHARS} characters, got {code_chars}"
-            ));
+            )));
         }
         let timeout = match run.timeout_ms {
-            Some(ms) => TimeoutMs::new(ms).map_err(|error| error.to_string())?,
-            None => TimeoutMs::DEFAULT.min(self.deps.policy.max_timeout),
+            Some(ms) => TimeoutMs::new(ms).map_err(|error| Ended::InvalidInput(error.to_string()))?,
+            None => TimeoutMs::DEFAULT.min(policy.max_timeout()),
         };
-        self.deps
-            .policy
-            .check_timeout(timeout)
-            .map_err(|error| error.to_string())?;
+        policy.check_timeout(timeout)?;
         let names = Names {
             image: run.image.is_some(),
             dependencies: !run.dependencies.is_empty(),
         };
         let image = match run.image {
-            Some(image) => {
-                policy::parse_image(&image).map_err(|allowed| format!("image {image:?}: {allowed}"))?
-            }
-            None => self.deps.policy.default_image().to_owned(),
+            Some(image) => policy::parse_image(&image)
+                .map_err(|allowed| Ended::InvalidInput(format!("image {image:?}: {allowed}")))?,
+            None => policy.default_image().to_owned(),
         };
-        self.deps
-            .policy
-            .check_image(&image)
-            .map_err(|error| error.to_string())?;
-        self.deps
-            .policy
-            .check_dependencies(&run.dependencies)
-            .map_err(|error| error.to_string())?;
+        if names.image {
+            policy.check_image(&image)?;
+        }
+        policy.check_dependencies(&run.dependencies)?;
         Ok(Work {
             what: What::Ephemeral,
             code: run.code.into(),
@@ -207,10 +210,10 @@ impl Jobs {
             image,
             isolation: Isolation::Call,
             dependencies: run.dependencies,
-            dependency_lock: None,
+            lock: None,
             timeout,
-            max_memory: None,
             args: json_bytes(&run.args),
+            tenant,
         })
     }
 
@@ -218,7 +221,7 @@ impl Jobs {
         &self,
         caller: &Caller,
         what: What,
-        work: Result<Work, String>,
+        work: Result<Work, Ended>,
         progress: Option<mpsc::Sender<Progress>>,
     ) -> JobReport {
         let id = JobId::generate();
@@ -264,27 +267,17 @@ impl Jobs {
         &self,
         caller: &Caller,
         what: &What,
-        work: Result<Work, String>,
+        work: Result<Work, Ended>,
     ) -> Result<(Work, Box<dyn Permit>), Ended> {
-        let mut work = work.map_err(Ended::InvalidInput)?;
+        let work = work?;
         if self.deps.lifecycle.soft().is_cancelled() {
             return Err(Ended::ShuttingDown);
         }
-        let tenant = &caller.principal.tenant;
-        let tools = self
-            .deps
-            .cache
-            .tools(tenant)
-            .await
-            .map_err(Ended::UnknownTenant)?;
-        let limits = &tools.tenant().limits;
-        work.timeout = work.timeout.min(limits.max_timeout);
-        work.max_memory = limits.memory();
         let scope = Scope {
             tenant: caller.principal.tenant.clone(),
             name: what.scope(),
         };
-        let share = Share::from(limits);
+        let share = Share::from(&work.tenant.limits);
         let asked = Instant::now();
         let permit = tokio::select! {
             biased;
@@ -326,7 +319,10 @@ impl Jobs {
     async fn job(&self, caller: &Caller, id: JobId, work: &Work) -> Result<Job, Ended> {
         let runtime = self.runtime(work).await?;
         let tenant = caller.principal.tenant.clone();
-        let dependency_lock = match (&work.dependency_lock, work.dependencies.is_empty()) {
+        if runtime == Runtime::Node {
+            work.tenant.policy.check_image(&work.image)?;
+        }
+        let lock = match (&work.lock, work.dependencies.is_empty()) {
             (None, false) => Some(self.resolve(caller, &tenant, work).await?),
             (lock, _) => lock.clone(),
         };
@@ -348,10 +344,10 @@ impl Jobs {
             content_hash,
             revision,
             code: work.code.clone(),
-            dependency_lock,
+            dependency_lock: lock.map(|lock| lock.bytes().clone()),
             timeout: work.timeout,
-            max_memory: work.max_memory,
-            max_output_bytes: self.deps.policy.max_output_bytes,
+            max_memory: work.tenant.limits.memory(),
+            max_output_bytes: work.tenant.policy.max_output_bytes(),
         })
     }
 
@@ -372,19 +368,21 @@ impl Jobs {
     }
 
     /// The lock of an ephemeral run, or of a tool that was imported without one.
-    async fn resolve(&self, caller: &Caller, tenant: &TenantId, work: &Work) -> Result<Bytes, Ended> {
+    async fn resolve(&self, caller: &Caller, tenant: &TenantId, work: &Work) -> Result<Lock, Ended> {
         let resolved = tokio::select! {
             biased;
             () = caller.cancel.cancelled() => return Err(Ended::Scheduled(Scheduled::Cancelled)),
             resolved = self.locks.resolve(tenant, &work.image, &work.dependencies) => resolved,
         };
-        resolved.map_err(|error| match error {
+        let lock = resolved.map_err(|error| match error {
             ResolveError::Refused(why) => Ended::InvalidInput(why),
             ResolveError::Unavailable(why) => Ended::Scheduled(Scheduled::NeverStarted {
                 kind: NeverStarted::Refused,
                 message: why,
             }),
-        })
+        })?;
+        lock.check(&work.tenant.policy)?;
+        Ok(lock)
     }
 }
 

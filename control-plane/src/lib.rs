@@ -7,6 +7,7 @@ pub mod auth;
 pub mod catalog;
 pub mod command;
 pub mod config;
+mod dependency_lock;
 pub mod grpc;
 pub mod guard;
 pub mod http;

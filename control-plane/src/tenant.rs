@@ -3,7 +3,10 @@
 mod admin;
 mod settings;
 
-use dynamic_mcp_shared::limits::{ByteSize, TimeoutMs};
+use std::sync::Arc;
+
+use dynamic_mcp_shared::limits::ByteSize;
+use dynamic_mcp_shared::policy::{NarrowedPolicy, SandboxPolicy};
 use serde::Serialize;
 
 pub use self::admin::{About, Shown, Tenants, TenantsError};
@@ -21,9 +24,6 @@ pub struct TenantLimits {
     pub max_calls_per_window: Option<u32>,
     /// Open sessions of clients of the 2025 era.
     pub max_sessions: u32,
-    /// Of one call; a tool that asks for more gets this.
-    #[serde(rename = "maxTimeoutMs")]
-    pub max_timeout: TimeoutMs,
     /// Memory of one call in MiB. `None`: as much as the executor gives each.
     pub max_memory_mb: Option<u32>,
 }
@@ -33,6 +33,14 @@ impl TenantLimits {
     pub fn memory(&self) -> Option<ByteSize> {
         self.max_memory_mb.map(|mb| ByteSize(u64::from(mb) << 20))
     }
+}
+
+/// What holds where nothing is set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TenantDefaults {
+    pub limits: TenantLimits,
+    /// The deployment's, which a tenant's can only narrow.
+    pub policy: Arc<SandboxPolicy>,
 }
 
 /// What the operator stored for a tenant.
@@ -48,12 +56,16 @@ pub struct TenantRecord {
 pub struct Tenant {
     pub record: TenantRecord,
     pub limits: TenantLimits,
+    /// What its tools are under.
+    pub policy: Arc<NarrowedPolicy>,
 }
 
 impl Tenant {
-    pub fn new(record: TenantRecord, defaults: &TenantLimits) -> Self {
+    pub fn new(record: TenantRecord, defaults: &TenantDefaults) -> Self {
+        let policy = NarrowedPolicy::new(defaults.policy.clone(), record.settings.policy.clone());
         Self {
-            limits: record.settings.over(defaults),
+            limits: record.settings.over(&defaults.limits),
+            policy: Arc::new(policy),
             record,
         }
     }

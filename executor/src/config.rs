@@ -46,6 +46,9 @@ impl Config {
     /// When settings are missing, unusable or contradict each other.
     pub fn from_cli(cli: Cli) -> Result<Self, ConfigError> {
         check_engine(&cli.engine)?;
+        cli.policy
+            .check()
+            .map_err(|error| fault(error.setting, error.problem))?;
         let NodeArgs {
             bind,
             advertise,
@@ -279,6 +282,7 @@ mod tests {
                 "MCP_SANDBOX_POOL_MIN",
             ),
             (&["--sandbox-ca-bundle=/dev/null"], "MCP_SANDBOX_CA_BUNDLE"),
+            (&["--sandbox-require-digest"], "MCP_SANDBOX_REQUIRE_DIGEST"),
             (
                 &["--executor-bind=0.0.0.0:1", "--control-plane-url=http://c:1"],
                 "MCP_EXECUTOR_ADVERTISE",

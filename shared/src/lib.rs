@@ -13,5 +13,6 @@ pub mod packages;
 pub mod policy;
 pub mod propagation;
 pub mod readiness;
+pub mod switch;
 pub mod telemetry;
 pub mod wire;

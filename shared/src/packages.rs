@@ -1,7 +1,11 @@
 //! Which npm packages a tool may ask for: a name with a semver range or a dist-tag, nothing else. Whatever else npm
 //! would take (an alias, a git, file or URL spec) names code outside the registry and is refused.
 
+mod locked;
+
 use crate::job::Dependency;
+
+pub use locked::{LockedPackage, UnreadableLock};
 
 /// npm's own limit on a package's name.
 const MAX_NAME_CHARS: usize = 214;
@@ -21,15 +25,13 @@ pub enum PackageError {
     Twice(String),
     #[error("{given} dependencies given, at most {allowed} are allowed")]
     TooMany { given: usize, allowed: usize },
-    #[error("package {0} is blocked by the operator's policy (MCP_SANDBOX_BLOCKED_PACKAGES)")]
-    Blocked(String),
 }
 
 /// Checks the whole list as an author wrote it.
 ///
 /// # Errors
 /// The first fault found, in words for that author.
-pub fn check(dependencies: &[Dependency], max: usize, blocked: &[String]) -> Result<(), PackageError> {
+pub fn check(dependencies: &[Dependency], max: usize) -> Result<(), PackageError> {
     if dependencies.len() > max {
         return Err(PackageError::TooMany {
             given: dependencies.len(),
@@ -51,16 +53,6 @@ pub fn check(dependencies: &[Dependency], max: usize, blocked: &[String]) -> Res
         if dependencies[..index].iter().any(|other| other.name == *name) {
             return Err(PackageError::Twice(name.clone()));
         }
-        check_not_blocked(name, blocked)?;
-    }
-    Ok(())
-}
-
-/// # Errors
-/// When the operator's list holds the name.
-pub fn check_not_blocked(name: &str, blocked: &[String]) -> Result<(), PackageError> {
-    if blocked.iter().any(|blocked| blocked == name) {
-        return Err(PackageError::Blocked(name.to_owned()));
     }
     Ok(())
 }
@@ -75,6 +67,23 @@ pub fn is_package_name(name: &str) -> bool {
         && scope.is_none_or(is_name_part)
         && is_name_part(base)
         && !["node_modules", "favicon.ico"].contains(&name)
+}
+
+/// Wider than what an author may name: old packages, which others still need, have capitals in their names.
+pub fn is_installable_name(name: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.~!'()*".contains(&b))
+    };
+    match name.strip_prefix('@') {
+        None => plain(name),
+        Some(rest) => rest
+            .split_once('/')
+            .is_some_and(|(scope, base)| plain(scope) && plain(base)),
+    }
 }
 
 fn is_name_part(part: &str) -> bool {
@@ -103,14 +112,12 @@ mod tests {
     use super::*;
 
     fn one(name: &str, version: &str) -> Result<(), PackageError> {
-        let blocked = ["npm".to_owned(), "node-pty".to_owned()];
         check(
             &[Dependency {
                 name: name.into(),
                 version: version.into(),
             }],
             2,
-            &blocked,
         )
     }
 
@@ -180,16 +187,15 @@ mod tests {
     }
 
     #[test]
-    fn blocked_double_and_too_many_packages_are_refused() {
-        assert_eq!(one("npm", "1"), Err(PackageError::Blocked("npm".into())));
+    fn double_and_too_many_packages_are_refused() {
         let dependency = Dependency {
             name: "a".into(),
             version: "1".into(),
         };
         let twice = [dependency.clone(), dependency];
-        assert_eq!(check(&twice, 2, &[]), Err(PackageError::Twice("a".into())));
+        assert_eq!(check(&twice, 2), Err(PackageError::Twice("a".into())));
         assert_eq!(
-            check(&twice, 1, &[]),
+            check(&twice, 1),
             Err(PackageError::TooMany { given: 2, allowed: 1 })
         );
     }

@@ -1,15 +1,32 @@
-//! What tools may ask of a sandbox. Both planes hold it: the control plane to refuse a tool when it is written, the
-//! executor to refuse a job that comes to it all the same.
+//! What tools may ask of a sandbox. Both planes hold the deployment's policy: the control plane to refuse a tool when it is
+//! written and when it is called, the executor to refuse a job that comes to it all the same. A tenant's own policy comes
+//! on top of it in the control plane, and can only take away.
 
-use clap::Args;
+mod error;
+mod image;
+mod narrowed;
+mod package_lists;
+mod package_rule;
+mod tenant;
 
-use crate::job::Dependency;
+use clap::{ArgAction, Args};
+
+pub use self::error::{Level, PolicyError};
+pub use self::image::{is_pinned, parse_image};
+pub use self::narrowed::NarrowedPolicy;
+use self::package_lists::PackageLists;
+use self::package_rule::parse_rule;
+pub use self::package_rule::{InvalidRule, PackageRule};
+pub use self::tenant::{InvalidTenantPolicy, TenantPolicy};
+use crate::job::{Dependency, Isolation};
 use crate::limits::{DEFAULT_MAX_OUTPUT_BYTES, TimeoutMs};
-use crate::packages::{self, PackageError};
+use crate::packages::{self, LockedPackage};
+use crate::switch::parse_switch;
 
 pub const DEFAULT_IMAGE: &str = "node:lts-slim";
 /// The contract's bound, whatever the operator allows.
 pub const MAX_DEPENDENCIES: usize = 64;
+const BLOCKED_PACKAGES: &str = "child_process,node-pty,npm,pm2";
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Sandbox policy")]
@@ -25,15 +42,56 @@ pub struct SandboxPolicy {
     )]
     pub allowed_images: Vec<String>,
 
-    /// npm packages that are refused at any depth, separated by commas
+    /// Whether only images with a digest (name@sha256:…) are allowed; those of the list must have one then
+    #[arg(
+        id = "sandbox_require_digest",
+        long = "sandbox-require-digest",
+        env = "MCP_SANDBOX_REQUIRE_DIGEST",
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        default_value = "false",
+        default_missing_value = "true",
+        value_parser = parse_switch
+    )]
+    pub require_digest: bool,
+
+    /// The only npm packages that are allowed, at any depth: name, @scope/* or name@range, by commas; all if not set
+    #[arg(
+        id = "sandbox_allowed_packages",
+        long = "sandbox-allowed-packages",
+        env = "MCP_SANDBOX_ALLOWED_PACKAGES",
+        value_name = "RULES",
+        value_delimiter = ',',
+        value_parser = parse_rule
+    )]
+    pub allowed_packages: Vec<PackageRule>,
+
+    /// npm packages that are refused at any depth, allowed or not: name, @scope/* or name@range, separated by commas
     #[arg(
         id = "sandbox_blocked_packages",
         long = "sandbox-blocked-packages",
         env = "MCP_SANDBOX_BLOCKED_PACKAGES",
+        value_name = "RULES",
         value_delimiter = ',',
-        default_value = "child_process,node-pty,npm,pm2"
+        value_parser = parse_rule,
+        default_value = BLOCKED_PACKAGES
     )]
-    pub blocked_packages: Vec<String>,
+    pub blocked_packages: Vec<PackageRule>,
+
+    /// Whether a tool may ask for isolation "tool": one sandbox for all its calls
+    #[arg(
+        id = "sandbox_allow_tool_isolation",
+        long = "sandbox-allow-tool-isolation",
+        env = "MCP_SANDBOX_ALLOW_TOOL_ISOLATION",
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        default_value = "true",
+        default_missing_value = "true",
+        value_parser = parse_switch
+    )]
+    pub allow_tool_isolation: bool,
 
     /// Most dependencies that a tool may declare
     #[arg(
@@ -66,30 +124,50 @@ pub struct SandboxPolicy {
     pub max_timeout: TimeoutMs,
 }
 
+/// Settings of the policy that exclude each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyError {
-    #[error("image {image:?} is not allowed; allowed images: {}", allowed.join(", "))]
-    Image { image: String, allowed: Vec<String> },
-    #[error("timeoutMs must be at most {max} here (MCP_SANDBOX_MAX_TIMEOUT_MS), got {got}")]
-    Timeout { got: u32, max: u32 },
-    #[error(transparent)]
-    Package(#[from] PackageError),
+#[error("{setting}: {problem}")]
+pub struct ContradictoryPolicy {
+    pub setting: &'static str,
+    pub problem: String,
 }
 
 impl SandboxPolicy {
+    /// # Errors
+    /// When its parts exclude each other.
+    pub fn check(&self) -> Result<(), ContradictoryPolicy> {
+        let unpinned = self.allowed_images.iter().find(|image| !is_pinned(image));
+        match unpinned {
+            Some(image) if self.require_digest => Err(ContradictoryPolicy {
+                setting: "MCP_SANDBOX_REQUIRE_DIGEST",
+                problem: format!(
+                    "needs a digest in every image of MCP_SANDBOX_ALLOWED_IMAGES, and {image} has none: name it as \
+                     {image}@sha256:… (docker image inspect --format '{{{{.RepoDigests}}}}' {image} shows it)"
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     pub fn default_image(&self) -> &str {
         self.allowed_images.first().map_or(DEFAULT_IMAGE, String::as_str)
     }
 
     /// # Errors
-    /// When the image is not on the list.
+    /// When the image is not on the list, or has no digest and needs one.
     pub fn check_image(&self, image: &str) -> Result<(), PolicyError> {
+        let level = Level::Deployment;
+        if self.require_digest && !is_pinned(image) {
+            let image = image.to_owned();
+            return Err(PolicyError::Unpinned { image, level });
+        }
         if self.allowed_images.iter().any(|allowed| allowed == image) {
             return Ok(());
         }
         Err(PolicyError::Image {
             image: image.to_owned(),
             allowed: self.allowed_images.clone(),
+            level,
         })
     }
 
@@ -102,17 +180,47 @@ impl SandboxPolicy {
         Err(PolicyError::Timeout {
             got: timeout.as_millis(),
             max: self.max_timeout.as_millis(),
+            level: Level::Deployment,
         })
     }
 
     /// # Errors
+    /// When calls may not share a sandbox, and this would.
+    pub fn check_isolation(&self, isolation: Isolation) -> Result<(), PolicyError> {
+        match isolation {
+            Isolation::Tool if !self.allow_tool_isolation => Err(PolicyError::ToolIsolation {
+                level: Level::Deployment,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What can be said of dependencies before they are resolved.
+    ///
+    /// # Errors
     /// The first fault found.
     pub fn check_dependencies(&self, dependencies: &[Dependency]) -> Result<(), PolicyError> {
-        Ok(packages::check(
-            dependencies,
-            self.max_dependencies,
-            &self.blocked_packages,
-        )?)
+        packages::check(dependencies, self.max_dependencies)?;
+        let lists = self.package_lists();
+        dependencies
+            .iter()
+            .try_for_each(|dependency| lists.check_name(&dependency.name))
+    }
+
+    /// What they were resolved to.
+    ///
+    /// # Errors
+    /// When the package is blocked, or is not one of those that are allowed.
+    pub fn check_locked(&self, package: &LockedPackage) -> Result<(), PolicyError> {
+        self.package_lists().check_locked(package)
+    }
+
+    fn package_lists(&self) -> PackageLists<'_> {
+        PackageLists {
+            allowed: (!self.allowed_packages.is_empty()).then_some(&self.allowed_packages),
+            blocked: &self.blocked_packages,
+            level: Level::Deployment,
+        }
     }
 }
 
@@ -120,31 +228,17 @@ impl Default for SandboxPolicy {
     fn default() -> Self {
         Self {
             allowed_images: vec![DEFAULT_IMAGE.to_owned()],
-            blocked_packages: ["child_process", "node-pty", "npm", "pm2"]
-                .map(str::to_owned)
-                .to_vec(),
+            require_digest: false,
+            allowed_packages: Vec::new(),
+            blocked_packages: BLOCKED_PACKAGES
+                .split(',')
+                .filter_map(|rule| rule.parse().ok())
+                .collect(),
+            allow_tool_isolation: true,
             max_dependencies: 32,
             max_output_bytes: DEFAULT_MAX_OUTPUT_BYTES,
             max_timeout: TimeoutMs::MAX,
         }
-    }
-}
-
-/// An image reference as the contract allows it: 1 to 200 characters.
-///
-/// # Errors
-/// Says what is allowed.
-pub fn parse_image(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    let mut bytes = text.bytes();
-    let ok = text.len() <= 200
-        && bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b"_.:/-".contains(&b));
-    if ok {
-        Ok(text.to_owned())
-    } else {
-        Err("an image reference has 1 to 200 letters, digits, '_', '.', ':', '/', '-', the first a letter or digit"
-            .to_owned())
     }
 }
 
@@ -174,15 +268,63 @@ mod tests {
             .to_string();
         assert_eq!(
             error,
-            "image \"alpine\" is not allowed; allowed images: node:lts-slim"
+            "image \"alpine\" is not allowed by the deployment's policy (MCP_SANDBOX_ALLOWED_IMAGES); allowed images: \
+             node:lts-slim"
         );
     }
 
     #[test]
-    fn image_references_follow_the_contract() {
-        assert!(parse_image("registry.local:5000/team/node_22:lts-slim").is_ok());
-        for wrong in ["", "-x", "node slim", "node@sha256", &"a".repeat(201)] {
-            assert!(parse_image(wrong).is_err(), "{wrong}");
+    fn an_entry_with_a_digest_is_for_that_image_alone() {
+        let pinned = |digit: &str| format!("node:22@sha256:{}", digit.repeat(64));
+        let policy = SandboxPolicy {
+            allowed_images: vec![pinned("a")],
+            ..SandboxPolicy::default()
+        };
+        assert!(policy.check_image(&pinned("a")).is_ok());
+        for other in ["node:22", "node", &pinned("b")] {
+            assert!(policy.check_image(other).is_err(), "{other}");
         }
+    }
+
+    #[test]
+    fn images_without_a_digest_contradict_that_one_is_required() {
+        let policy = |image: &str| SandboxPolicy {
+            allowed_images: vec![image.to_owned()],
+            require_digest: true,
+            ..SandboxPolicy::default()
+        };
+        let error = policy("node:22").check().unwrap_err();
+        assert_eq!(error.setting, "MCP_SANDBOX_REQUIRE_DIGEST");
+        assert!(error.problem.contains("node:22@sha256:"), "{error}");
+        let pinned = format!("node:22@sha256:{}", "a".repeat(64));
+        assert_eq!(policy(&pinned).check(), Ok(()));
+        assert!(matches!(
+            policy(&pinned).check_image("node:22"),
+            Err(PolicyError::Unpinned { .. })
+        ));
+    }
+
+    #[test]
+    fn one_sandbox_for_all_calls_can_be_forbidden() {
+        let policy = SandboxPolicy {
+            allow_tool_isolation: false,
+            ..SandboxPolicy::default()
+        };
+        assert!(policy.check_isolation(Isolation::Call).is_ok());
+        let error = policy.check_isolation(Isolation::Tool).unwrap_err().to_string();
+        assert!(error.contains("MCP_SANDBOX_ALLOW_TOOL_ISOLATION"), "{error}");
+    }
+
+    #[test]
+    fn the_default_is_the_one_of_the_settings() {
+        use clap::FromArgMatches as _;
+
+        let command = SandboxPolicy::augment_args(clap::Command::new("policy"));
+        let command = command.mut_args(|arg| arg.env(None::<&str>));
+        let matches = command.get_matches_from(["policy"]);
+        assert_eq!(
+            SandboxPolicy::from_arg_matches(&matches).unwrap(),
+            SandboxPolicy::default()
+        );
     }
 }

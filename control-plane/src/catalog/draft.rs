@@ -2,7 +2,8 @@
 
 use dynamic_mcp_shared::job::{Dependency, Isolation, Runtime};
 use dynamic_mcp_shared::limits::{MAX_CODE_CHARS, TimeoutMs};
-use dynamic_mcp_shared::policy::{SandboxPolicy, parse_image};
+use dynamic_mcp_shared::packages::LockedPackage;
+use dynamic_mcp_shared::policy::{NarrowedPolicy, PolicyError, parse_image};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -68,12 +69,12 @@ impl ToolDraft {
     ///
     /// # Errors
     /// The first fault found, by field.
-    pub fn into_spec(self, policy: &SandboxPolicy, reserved: &[&str]) -> Result<ToolSpec, CatalogError> {
+    pub fn into_spec(self, policy: &NarrowedPolicy, reserved: &[&str]) -> Result<ToolSpec, CatalogError> {
         let name: ToolName = self.name.parse()?;
         reserved::check(&name, reserved)?;
         let timeout_ms = match self.timeout_ms {
             Some(ms) => parse_timeout(ms)?,
-            None => TimeoutMs::DEFAULT.min(policy.max_timeout),
+            None => TimeoutMs::DEFAULT.min(policy.max_timeout()),
         };
         let spec = ToolSpec {
             name,
@@ -121,6 +122,11 @@ impl ToolPatch {
             .collect()
     }
 
+    /// Whether it only switches the tool on or off.
+    pub(super) fn only_switches(&self) -> bool {
+        self.fields() == ["enabled"]
+    }
+
     /// Whether it changes what decides the runtime.
     pub(super) fn concerns_runtime(&self) -> bool {
         self.code.is_some() || self.runtime.is_some() || self.image.is_some() || self.dependencies.is_some()
@@ -133,7 +139,7 @@ impl ToolPatch {
     }
 
     /// What the patched tool names. A patch that names the default image takes away another one.
-    pub(super) fn names(&self, before: &ToolSpec, policy: &SandboxPolicy) -> Names {
+    pub(super) fn names(&self, before: &ToolSpec, policy: &NarrowedPolicy) -> Names {
         // A tool on another runtime has whatever image was the default when it was written.
         let stored = (before.runs_on == Runtime::Node).then_some(&before.image);
         Names {
@@ -152,11 +158,10 @@ impl ToolPatch {
 
     /// # Errors
     /// When it changes nothing, or what comes of it is not a valid tool.
-    pub fn apply(&self, mut spec: ToolSpec, policy: &SandboxPolicy) -> Result<ToolSpec, CatalogError> {
+    pub fn apply(&self, mut spec: ToolSpec, policy: &NarrowedPolicy) -> Result<ToolSpec, CatalogError> {
         if self.fields().is_empty() {
             return Err(InvalidTool::new("patch", "is empty: name at least one field to change").into());
         }
-        let only_enabled = self.fields() == ["enabled"];
         let Self {
             title,
             description,
@@ -189,14 +194,14 @@ impl ToolPatch {
         spec.output_schema = self.output_schema.clone().unwrap_or(spec.output_schema);
         spec.examples = self.examples.clone().unwrap_or(spec.examples);
         // A tool that the operator's policy has outgrown must still be one that can be switched off.
-        if !only_enabled {
+        if !self.only_switches() {
             check(&spec, policy)?;
         }
         Ok(spec)
     }
 }
 
-pub(super) fn check(spec: &ToolSpec, policy: &SandboxPolicy) -> Result<(), CatalogError> {
+pub(super) fn check(spec: &ToolSpec, policy: &NarrowedPolicy) -> Result<(), CatalogError> {
     if let Some(title) = &spec.title {
         check_length("title", title, MAX_TITLE_CHARS)?;
     }
@@ -204,8 +209,12 @@ pub(super) fn check(spec: &ToolSpec, policy: &SandboxPolicy) -> Result<(), Catal
     check_length("code", &spec.code, MAX_CODE_CHARS)?;
     parse_image(&spec.image)
         .map_err(|allowed| InvalidTool::new("image", format!("is not valid: {allowed}")))?;
-    policy.check_image(&spec.image)?;
+    // Whether the default is allowed matters only to a tool that comes to need it.
+    if spec.image != policy.default_image() {
+        policy.check_image(&spec.image)?;
+    }
     policy.check_timeout(spec.timeout_ms)?;
+    policy.check_isolation(spec.isolation)?;
     policy.check_dependencies(&spec.dependencies)?;
     examples::check(&spec.examples)?;
     if let Some(schema) = &spec.input_schema {
@@ -217,6 +226,18 @@ pub(super) fn check(spec: &ToolSpec, policy: &SandboxPolicy) -> Result<(), Catal
         check_schema("outputSchema", schema)?;
     }
     Ok(())
+}
+
+/// What can be said once it is settled what the tool runs on and what its packages come to.
+pub(super) fn check_settled(spec: &ToolSpec, policy: &NarrowedPolicy) -> Result<(), PolicyError> {
+    if spec.runs_on != Runtime::Node {
+        return Ok(());
+    }
+    policy.check_image(&spec.image)?;
+    match &spec.dependency_lock {
+        Some(lock) => policy.check_lock(&LockedPackage::read_all(lock.as_bytes())?),
+        None => Ok(()),
+    }
 }
 
 fn check_schema(field: &'static str, schema: &Value) -> Result<(), InvalidTool> {
@@ -247,9 +268,21 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Op
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use dynamic_mcp_shared::policy::{SandboxPolicy, TenantPolicy};
     use serde_json::json;
 
     use super::*;
+
+    fn narrowed(deployment: SandboxPolicy, tenant: Value) -> NarrowedPolicy {
+        let tenant: TenantPolicy = serde_json::from_value(tenant).unwrap();
+        NarrowedPolicy::new(Arc::new(deployment), tenant)
+    }
+
+    fn open() -> NarrowedPolicy {
+        narrowed(SandboxPolicy::default(), json!({}))
+    }
 
     fn draft(fields: Value) -> ToolDraft {
         let mut draft = json!({"name": "shout", "description": "Shouts.", "code": "return 1"});
@@ -262,16 +295,14 @@ mod tests {
 
     fn refusal(fields: Value) -> String {
         draft(fields)
-            .into_spec(&SandboxPolicy::default(), &["dev.echo"])
+            .into_spec(&open(), &["dev.echo"])
             .unwrap_err()
             .to_string()
     }
 
     #[test]
     fn what_is_left_out_gets_its_default() {
-        let spec = draft(json!({}))
-            .into_spec(&SandboxPolicy::default(), &[])
-            .unwrap();
+        let spec = draft(json!({})).into_spec(&open(), &[]).unwrap();
         assert_eq!(
             (spec.image.as_str(), spec.timeout_ms, spec.enabled),
             ("node:lts-slim", TimeoutMs::DEFAULT, true)
@@ -302,6 +333,7 @@ mod tests {
             allowed_images: vec!["node:lts-slim".into(), "node:22".into()],
             ..SandboxPolicy::default()
         };
+        let policy = narrowed(policy, json!({}));
         let spec = |fields| draft(fields).into_spec(&policy, &[]).unwrap();
         let patch = |fields| serde_json::from_value::<ToolPatch>(fields).unwrap();
         let named = |image, dependencies| Names { image, dependencies };
@@ -330,17 +362,51 @@ mod tests {
 
     #[test]
     fn null_takes_an_optional_part_away_and_absence_keeps_it() {
-        let spec = draft(json!({"title": "Shout"}))
-            .into_spec(&SandboxPolicy::default(), &[])
-            .unwrap();
+        let spec = draft(json!({"title": "Shout"})).into_spec(&open(), &[]).unwrap();
         let keep: ToolPatch = serde_json::from_value(json!({"description": "Louder."})).unwrap();
         let drop: ToolPatch = serde_json::from_value(json!({"title": null})).unwrap();
-        let policy = SandboxPolicy::default();
+        let policy = open();
         assert_eq!(
             keep.apply(spec.clone(), &policy).unwrap().title.as_deref(),
             Some("Shout")
         );
         assert_eq!(drop.apply(spec.clone(), &policy).unwrap().title, None);
         assert!(ToolPatch::default().apply(spec, &policy).is_err());
+    }
+
+    #[test]
+    fn a_tenants_policy_refuses_what_the_deployment_allows() {
+        let policy = narrowed(
+            SandboxPolicy::default(),
+            json!({"allowToolIsolation": false, "blockedPackages": ["left-pad", "lodash@<4.17.21"]}),
+        );
+        let refusal = |fields| draft(fields).into_spec(&policy, &[]).unwrap_err().to_string();
+        assert!(refusal(json!({"isolation": "tool"})).contains("the tenant's policy (allowToolIsolation)"));
+        let package = |name: &str| json!({"dependencies": [{"name": name, "version": "^4.0.0"}]});
+        assert!(refusal(package("left-pad")).contains("the tenant's policy (blockedPackages)"));
+
+        // Which version a range comes to, only its lock tells.
+        let spec = draft(package("lodash")).into_spec(&policy, &[]).unwrap();
+        let locked = |version: &str| ToolSpec {
+            dependency_lock: Some(
+                json!({"packages": {"": {}, "node_modules/lodash": {"version": version}}}).to_string(),
+            ),
+            ..spec.clone()
+        };
+        assert_eq!(check_settled(&locked("4.17.21"), &policy), Ok(()));
+        let error = check_settled(&locked("4.17.20"), &policy).unwrap_err();
+        assert!(error.to_string().contains("lodash@4.17.20"), "{error}");
+    }
+
+    #[test]
+    fn only_a_tool_that_needs_an_image_needs_an_allowed_one() {
+        let policy = narrowed(SandboxPolicy::default(), json!({"allowedImages": []}));
+        let spec = draft(json!({})).into_spec(&policy, &[]).unwrap();
+        assert!(check_settled(&spec, &policy).is_err());
+        let on_isolate = ToolSpec {
+            runs_on: Runtime::Isolate,
+            ..spec
+        };
+        assert_eq!(check_settled(&on_isolate, &policy), Ok(()));
     }
 }

@@ -85,11 +85,13 @@ impl Catalog {
         let owner = manager.owner();
         let registry = &self.deps.registry;
         let mut spec = self.at_revision(manager, name, to).await?.spec;
+        let policy = self.policy(manager).await?;
         if spec.runs_on != Runtime::Node {
             // It has whatever image was the default then, and uses none.
-            spec.image = self.deps.policy.default_image().to_owned();
+            spec.image = policy.default_image().to_owned();
         }
-        draft::check(&spec, &self.deps.policy)?;
+        draft::check(&spec, &policy)?;
+        draft::check_settled(&spec, &policy)?;
         let record = match (registry.get(&owner, name).await?, expected) {
             (Some(current), expected) => {
                 let expected = expected.unwrap_or(current.revision);

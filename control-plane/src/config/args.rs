@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use dynamic_mcp_shared::switch::parse_switch;
 use dynamic_mcp_shared::telemetry::LogFormat;
 use secrecy::SecretString;
 
@@ -17,7 +18,6 @@ pub use self::http::HttpArgs;
 pub use self::registry::{BackendKind, RegistryArgs};
 pub use self::tenant::TenantArgs;
 use super::secret::parse_secret;
-use super::switch::parse_switch;
 use crate::mcp::Profile;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -149,7 +149,10 @@ fn sandbox(settings: &Settings) -> Value {
     let policy = &settings.policy;
     json!({
         "allowedImages": policy.allowed_images,
+        "requireDigest": policy.require_digest,
+        "allowedPackages": policy.allowed_packages,
         "blockedPackages": policy.blocked_packages,
+        "allowToolIsolation": policy.allow_tool_isolation,
         "maxDependencies": policy.max_dependencies,
         "maxOutputBytes": policy.max_output_bytes,
         "maxTimeoutMs": policy.max_timeout,

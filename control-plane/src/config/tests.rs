@@ -378,3 +378,24 @@ fn the_state_directory_is_that_of_the_executor_within_too() {
     let cli = parse(&["--state-dir=/state"]).unwrap();
     assert_eq!(cli.engine.state_dir.as_deref(), Some(Path::new("/state")));
 }
+
+#[test]
+fn a_policy_that_can_not_be_meant_stops_the_start() {
+    let why = misread(&["--sandbox-blocked-packages=left-pad,a b"]);
+    assert!(
+        why.contains("MCP_SANDBOX_BLOCKED_PACKAGES") && why.contains("lodash@<4.17.21"),
+        "{why}"
+    );
+    let why = refused(&["--sandbox-require-digest"]);
+    assert!(
+        why.starts_with("MCP_SANDBOX_REQUIRE_DIGEST ") && why.contains("node:lts-slim@sha256:"),
+        "{why}"
+    );
+    let rules = [
+        "--sandbox-allowed-packages=@ours/*,lodash@>=4.17.21 <5",
+        "--sandbox-allow-tool-isolation=no",
+    ];
+    let policy = settings(&rules).unwrap().policy;
+    assert_eq!(policy.allowed_packages.len(), 2);
+    assert!(!policy.allow_tool_isolation);
+}

@@ -53,6 +53,9 @@ impl Config {
     /// The first setting that is not available, unusable, or contradicts another one.
     pub fn validate(&self) -> Result<Settings, ConfigError> {
         self.refuse_what_comes_later()?;
+        self.policy
+            .check()
+            .map_err(|error| fault(error.setting, error.problem))?;
         let auth = self.auth()?;
         let mut warnings = self.unused()?;
         let state_dir = self.state_dir()?;
@@ -334,7 +337,6 @@ impl Config {
                 .unwrap_or(self.guard.tool_max_concurrency),
             max_calls_per_window: args.tenant_max_calls_per_window,
             max_sessions: args.tenant_max_sessions,
-            max_timeout: self.policy.max_timeout,
             max_memory_mb: args.tenant_max_memory_mb,
         }
     }

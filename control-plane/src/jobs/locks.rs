@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::job::Dependency;
 use moka::future::Cache;
 
+use crate::dependency_lock::Lock;
 use crate::scheduler::Scheduler;
 use crate::scheduler::client::ResolveError;
 
@@ -19,14 +19,14 @@ type Key = (TenantId, String, Vec<Dependency>);
 
 pub(super) struct LockCache {
     scheduler: Arc<Scheduler>,
-    locks: Cache<Key, Bytes>,
+    locks: Cache<Key, Lock>,
 }
 
 impl LockCache {
     pub(super) fn new(scheduler: Arc<Scheduler>) -> Self {
         let locks = Cache::builder()
             .time_to_live(KEPT_FOR)
-            .weigher(|_: &Key, lock: &Bytes| u32::try_from(lock.len()).unwrap_or(u32::MAX))
+            .weigher(|_: &Key, lock: &Lock| u32::try_from(lock.bytes().len()).unwrap_or(u32::MAX))
             .max_capacity(KEPT_BYTES)
             .build();
         Self { scheduler, locks }
@@ -37,9 +37,12 @@ impl LockCache {
         tenant: &TenantId,
         image: &str,
         dependencies: &[Dependency],
-    ) -> Result<Bytes, ResolveError> {
+    ) -> Result<Lock, ResolveError> {
         let key = (tenant.clone(), image.to_owned(), dependencies.to_vec());
-        let resolve = self.scheduler.resolve_dependencies(tenant, image, dependencies);
+        let resolve = async {
+            let lock = self.scheduler.resolve_dependencies(tenant, image, dependencies);
+            lock.await.map(Lock::new)
+        };
         self.locks
             .try_get_with(key, resolve)
             .await

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dynamic_mcp_shared::ids::JobId;
 use dynamic_mcp_shared::job::{CapturedOutput, Runtime, ToolError};
 use dynamic_mcp_shared::outcome::Outcome;
+use dynamic_mcp_shared::policy::PolicyError;
 
 use crate::guard::Refusal;
 use crate::registry::RegistryError;
@@ -44,6 +45,7 @@ pub struct JobReport {
 #[derive(Debug)]
 pub(super) enum Ended {
     InvalidInput(String),
+    Forbidden(PolicyError),
     Refused(Refusal),
     ShuttingDown,
     /// What holds for the tenant is not known.
@@ -51,11 +53,23 @@ pub(super) enum Ended {
     Scheduled(Scheduled),
 }
 
+impl From<PolicyError> for Ended {
+    fn from(error: PolicyError) -> Self {
+        match error {
+            // Nobody's policy, but what a dependency is.
+            PolicyError::Package(error) => Ended::InvalidInput(error.to_string()),
+            error => Ended::Forbidden(error),
+        }
+    }
+}
+
 impl Ended {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Ended::InvalidInput(_) => Outcome::InvalidInput,
-            Ended::Refused(_) | Ended::ShuttingDown | Ended::UnknownTenant(_) => Outcome::NeverStarted,
+            Ended::Forbidden(_) | Ended::Refused(_) | Ended::ShuttingDown | Ended::UnknownTenant(_) => {
+                Outcome::NeverStarted
+            }
             Ended::Scheduled(Scheduled::Finished { finished, .. }) => finished.outcome,
             Ended::Scheduled(Scheduled::NeverStarted { .. }) => Outcome::NeverStarted,
             Ended::Scheduled(Scheduled::Interrupted { .. }) => Outcome::Interrupted,
@@ -107,6 +121,10 @@ impl JobReport {
         };
         match ended {
             Ended::InvalidInput(problem) => report.error = Some(ToolError::new("InvalidInput", problem)),
+            Ended::Forbidden(error) => {
+                report.reason = Some("policy");
+                report.error = Some(ToolError::new("Forbidden", format!("nothing ran: {error}")));
+            }
             Ended::Refused(refusal) => {
                 report.reason = Some(match refusal {
                     Refusal::Rate { .. } => "rate_limited",
@@ -168,6 +186,8 @@ fn text(output: &CapturedOutput) -> String {
 
 #[cfg(test)]
 mod tests {
+    use dynamic_mcp_shared::policy::Level;
+
     use super::*;
 
     fn report(ended: Ended) -> JobReport {
@@ -187,6 +207,21 @@ mod tests {
             (Outcome::NeverStarted, Some("concurrency_limited"))
         );
         assert_eq!(report.retry_after, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn what_a_policy_forbids_is_not_worth_trying_again() {
+        let error = PolicyError::ToolIsolation { level: Level::Tenant };
+        let report = report(error.into());
+        assert_eq!(
+            (report.outcome, report.reason, report.retry_after),
+            (Outcome::NeverStarted, Some("policy"), None)
+        );
+        assert!(
+            report
+                .error
+                .is_some_and(|error| error.message.contains("the tenant's policy"))
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, watch as latest};
 use self::slot::Slot;
 pub use self::tools::{TenantTools, Tool, ToolSet, Visibility};
 use super::{CHANGES_KEPT, Registry, RegistryError};
-use crate::tenant::TenantLimits;
+use crate::tenant::TenantDefaults;
 
 /// What all snapshots together may hold, roughly. The tenants that were not asked for the longest go first.
 const MAX_KIB: u64 = 256 * 1024;
@@ -30,7 +30,7 @@ pub struct ToolCache {
 
 struct Inner {
     registry: Arc<dyn Registry>,
-    defaults: TenantLimits,
+    defaults: TenantDefaults,
     tenants: Cache<TenantId, Arc<Slot>>,
     /// What every tenant sees, and so never forgotten.
     shared: Arc<Slot>,
@@ -41,7 +41,7 @@ struct Inner {
 
 impl ToolCache {
     /// Follows the registry's changes until the lifecycle ends. A tenant for which nothing is set has the `defaults`.
-    pub fn new(registry: Arc<dyn Registry>, defaults: TenantLimits, lifecycle: &Lifecycle) -> Self {
+    pub fn new(registry: Arc<dyn Registry>, defaults: TenantDefaults, lifecycle: &Lifecycle) -> Self {
         let tenants = Cache::builder()
             .max_capacity(MAX_KIB)
             .eviction_policy(EvictionPolicy::lru())
@@ -87,8 +87,8 @@ impl ToolCache {
         self.inner.reload(tenant, &slot, slot.new_ticket()).await
     }
 
-    /// The limits of a tenant for which nothing is set.
-    pub fn defaults(&self) -> &TenantLimits {
+    /// What holds for a tenant for which nothing is set.
+    pub fn defaults(&self) -> &TenantDefaults {
         &self.inner.defaults
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dynamic_mcp_shared::ids::TenantId;
 use serde_json::{Map, json};
 
-use super::{InvalidSettings, SettingsPatch, Tenant, TenantLimits};
+use super::{InvalidSettings, SettingsPatch, Tenant, TenantRecord};
 use crate::audit::{Action, Audit, Verdict};
 use crate::auth::{AdminGate, Forbidden};
 use crate::principal::{Caller, Right};
@@ -57,7 +57,8 @@ pub struct About<'a> {
 pub struct Shown {
     pub id: TenantId,
     pub tenant: Tenant,
-    pub defaults: TenantLimits,
+    /// One for which nothing is set.
+    pub defaults: Tenant,
     pub tools: usize,
 }
 
@@ -136,7 +137,7 @@ impl Tenants {
         Ok(Shown {
             id,
             tenant: tools.tenant().clone(),
-            defaults: self.cache.defaults().clone(),
+            defaults: Tenant::new(TenantRecord::default(), self.cache.defaults()),
             tools: tools.tools.len(),
         })
     }

@@ -1,6 +1,6 @@
 //! What can be set for a tenant. Each part that is not set follows the deployment's default, also when that changes.
 
-use dynamic_mcp_shared::limits::TimeoutMs;
+use dynamic_mcp_shared::policy::TenantPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -22,9 +22,10 @@ pub struct TenantSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_timeout_ms: Option<TimeoutMs>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory_mb: Option<u32>,
+    /// What its tools may not, though the deployment allows it.
+    #[serde(flatten)]
+    pub policy: TenantPolicy,
     /// What a newer version stored.
     #[serde(flatten)]
     pub newer: Map<String, Value>,
@@ -47,10 +48,6 @@ impl TenantSettings {
             max_concurrency: self.max_concurrency.unwrap_or(defaults.max_concurrency),
             max_calls_per_window: self.max_calls_per_window.or(defaults.max_calls_per_window),
             max_sessions: self.max_sessions.unwrap_or(defaults.max_sessions),
-            // What the deployment allows at most is not lifted for anybody.
-            max_timeout: self
-                .max_timeout_ms
-                .map_or(defaults.max_timeout, |most| most.min(defaults.max_timeout)),
             max_memory_mb: self.max_memory_mb.or(defaults.max_memory_mb),
         }
     }
@@ -78,13 +75,18 @@ impl TenantSettings {
 
 impl SettingsPatch {
     /// What can be set.
-    pub const FIELDS: [&'static str; 6] = [
+    pub const FIELDS: [&'static str; 11] = [
         "maxTools",
         "maxConcurrency",
         "maxCallsPerWindow",
         "maxSessions",
-        "maxTimeoutMs",
         "maxMemoryMb",
+        "maxTimeoutMs",
+        "allowedImages",
+        "requireDigest",
+        "allowedPackages",
+        "blockedPackages",
+        "allowToolIsolation",
     ];
 
     /// # Errors
@@ -146,6 +148,9 @@ fn allowed(name: &str) -> &'static str {
     match name {
         "maxTimeoutMs" => "a number of milliseconds from 1000 to 120000",
         "maxMemoryMb" => "a number of MiB, at least 64",
+        "allowedImages" => "a list of image references",
+        "allowedPackages" | "blockedPackages" => "a list of packages: name, @scope/* or name@range",
+        "requireDigest" | "allowToolIsolation" => "true or false",
         _ => "a whole number, 0 or more",
     }
 }
@@ -166,21 +171,19 @@ mod tests {
             max_concurrency: 8,
             max_calls_per_window: None,
             max_sessions: 100,
-            max_timeout: TimeoutMs::MAX,
             max_memory_mb: None,
         }
     }
 
     #[test]
     fn what_is_set_holds_and_the_rest_is_as_the_defaults_are() {
-        let set = patch(json!({"maxTools": 3, "maxTimeoutMs": 2000, "maxMemoryMb": 128})).unwrap();
+        let set = patch(json!({"maxTools": 3, "maxMemoryMb": 128})).unwrap();
         let settings = set.apply(&TenantSettings::default()).unwrap();
         let limits = settings.over(&defaults());
         assert_eq!(
             limits,
             TenantLimits {
                 max_tools: 3,
-                max_timeout: TimeoutMs::new(2000).unwrap(),
                 max_memory_mb: Some(128),
                 ..defaults()
             }
@@ -209,6 +212,17 @@ mod tests {
     }
 
     #[test]
+    fn limits_and_policy_are_set_side_by_side() {
+        let set = json!({"maxTools": 3, "blockedPackages": ["lodash@<4.17.21"], "maxTimeoutMs": 2000});
+        let settings = patch(set.clone())
+            .unwrap()
+            .apply(&TenantSettings::default())
+            .unwrap();
+        assert_eq!((settings.max_tools, settings.newer.len()), (Some(3), 0));
+        assert_eq!(serde_json::to_value(settings).unwrap(), set);
+    }
+
+    #[test]
     fn what_can_not_be_is_refused_with_what_can() {
         for (wrong, says) in [
             (json!({}), "settings must name at least one of maxTools"),
@@ -227,6 +241,14 @@ mod tests {
             (
                 json!({"maxTimeoutMs": 10}),
                 "settings.maxTimeoutMs must be a number of milliseconds from 1000",
+            ),
+            (
+                json!({"blockedPackages": "lodash"}),
+                "settings.blockedPackages must be a list of packages",
+            ),
+            (
+                json!({"allowedImages": ["node"], "requireDigest": true}),
+                "settings: allowedImages: node has no digest",
             ),
             (
                 json!({"maxMemoryMb": 1}),

@@ -18,12 +18,11 @@ use dynamic_mcp_control_plane::registry::cache::ToolCache;
 use dynamic_mcp_control_plane::runtimes::Runtimes;
 use dynamic_mcp_control_plane::scheduler::fleet::Fleet;
 use dynamic_mcp_control_plane::scheduler::{Scheduler, SchedulerConfig};
-use dynamic_mcp_control_plane::tenant::{TenantLimits, Tenants};
+use dynamic_mcp_control_plane::tenant::{TenantDefaults, TenantLimits, Tenants};
 use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::job::Runtime;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
-use dynamic_mcp_shared::limits::TimeoutMs;
 use dynamic_mcp_shared::policy::SandboxPolicy;
 use dynamic_mcp_shared::readiness::Readiness;
 use futures::StreamExt as _;
@@ -75,12 +74,11 @@ impl Rig {
             .await
             .expect("a store");
         let registry: Arc<dyn Registry> = Arc::new(registry);
-        let cache = Arc::new(ToolCache::new(registry.clone(), limits(), &lifecycle));
+        let cache = Arc::new(ToolCache::new(registry.clone(), defaults(), &lifecycle));
         let fleet = Arc::new(Fleet::default());
         let executor = executor::join(&fleet, offered);
         let runtimes = Arc::new(Runtimes::new(fleet.clone(), None));
         let scheduler = Arc::new(Scheduler::new(fleet, SchedulerConfig::default()));
-        let policy = Arc::new(policy());
         let audit = Audit::disabled();
         let guard: Arc<dyn Guard> = Arc::new(MemoryGuard::new(guard_config()));
         let catalog = CatalogConfig {
@@ -94,7 +92,6 @@ impl Rig {
             audit: audit.clone(),
             scheduler: scheduler.clone(),
             runtimes: runtimes.clone(),
-            policy: policy.clone(),
             lifecycle: lifecycle.clone(),
         }));
         let tenants = Arc::new(Tenants {
@@ -110,7 +107,6 @@ impl Rig {
                 scheduler,
                 runtimes: runtimes.clone(),
                 jobs: jobs.clone(),
-                policy,
                 audit: audit.clone(),
             },
             catalog,
@@ -174,7 +170,7 @@ impl Rig {
     pub async fn active_executions(&self) -> u32 {
         self.deps
             .guard
-            .metrics(&TenantId::default(), Share::from(&limits()))
+            .metrics(&TenantId::default(), Share::from(&defaults().limits))
             .await
             .active_executions
     }
@@ -192,20 +188,16 @@ impl Rig {
     }
 }
 
-fn policy() -> SandboxPolicy {
-    use clap::{Args as _, FromArgMatches as _};
-    let command = SandboxPolicy::augment_args(clap::Command::new("policy"));
-    SandboxPolicy::from_arg_matches(&command.get_matches_from(["policy"])).expect("the defaults")
-}
-
-fn limits() -> TenantLimits {
-    TenantLimits {
-        max_tools: 500,
-        max_concurrency: 64,
-        max_calls_per_window: None,
-        max_sessions: 10_000,
-        max_timeout: TimeoutMs::MAX,
-        max_memory_mb: None,
+fn defaults() -> TenantDefaults {
+    TenantDefaults {
+        limits: TenantLimits {
+            max_tools: 500,
+            max_concurrency: 64,
+            max_calls_per_window: None,
+            max_sessions: 10_000,
+            max_memory_mb: None,
+        },
+        policy: Arc::new(SandboxPolicy::default()),
     }
 }
 

@@ -15,7 +15,7 @@ use futures::future::join_all;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
-use crate::stores::{Store, eventually, limits, name, spec, tenant, with_postgres, with_sqlite};
+use crate::stores::{Store, defaults, eventually, limits, name, spec, tenant, with_postgres, with_sqlite};
 
 /// A store between which and its user faults can be put.
 struct Faulty {
@@ -141,7 +141,7 @@ impl Registry for Faulty {
 async fn a_write_is_visible_after_a_refresh() {
     with_sqlite(async |store: Arc<Store>| {
         let registry = store.replica().await;
-        let cache = ToolCache::new(registry.clone(), limits(), &store.lifecycle);
+        let cache = ToolCache::new(registry.clone(), defaults(), &store.lifecycle);
         let acme = tenant("acme");
         assert!(cache.tools(&acme).await.unwrap().all().next().is_none());
         for number in 0..20 {
@@ -163,7 +163,7 @@ async fn a_write_is_visible_after_a_refresh() {
 
 async fn listing_changes(store: Arc<Store>) {
     let (one, other) = (store.replica().await, store.replica().await);
-    let cache = ToolCache::new(other, limits(), &store.lifecycle);
+    let cache = ToolCache::new(other, defaults(), &store.lifecycle);
     let acme = tenant("acme");
     cache.tools(&acme).await.unwrap();
     let mut changed = cache.subscribe();
@@ -222,7 +222,7 @@ async fn listing_changes_are_told_after_they_are_served_postgres() {
 async fn known_tools_are_served_while_the_store_is_lost_and_caught_up_after() {
     with_sqlite(async |store: Arc<Store>| {
         let faulty = Faulty::new(store.replica().await);
-        let cache = ToolCache::new(faulty.clone(), limits(), &store.lifecycle);
+        let cache = ToolCache::new(faulty.clone(), defaults(), &store.lifecycle);
         let acme = tenant("acme");
         faulty
             .real
@@ -265,7 +265,7 @@ async fn known_tools_are_served_while_the_store_is_lost_and_caught_up_after() {
 async fn calls_at_the_same_time_share_one_load_and_its_failure() {
     with_sqlite(async |store: Arc<Store>| {
         let faulty = Faulty::new(store.replica().await);
-        let cache = ToolCache::new(faulty.clone(), limits(), &store.lifecycle);
+        let cache = ToolCache::new(faulty.clone(), defaults(), &store.lifecycle);
         let acme = tenant("acme");
         faulty.lost.store(true, Ordering::SeqCst);
         let failed = join_all((0..50).map(|_| cache.tools(&acme))).await;
@@ -291,7 +291,7 @@ async fn calls_at_the_same_time_share_one_load_and_its_failure() {
 async fn what_did_not_change_is_not_compiled_again() {
     with_sqlite(async |store: Arc<Store>| {
         let registry = store.replica().await;
-        let cache = ToolCache::new(registry.clone(), limits(), &store.lifecycle);
+        let cache = ToolCache::new(registry.clone(), defaults(), &store.lifecycle);
         let acme = tenant("acme");
         registry.create(&acme, &spec("hello"), 10, "ann").await.unwrap();
         let before = cache.refresh(&acme).await.unwrap();
@@ -309,7 +309,7 @@ async fn what_did_not_change_is_not_compiled_again() {
 async fn a_change_of_a_tenant_that_is_not_held_is_still_told() {
     with_sqlite(async |store: Arc<Store>| {
         let registry = store.replica().await;
-        let cache = ToolCache::new(registry.clone(), limits(), &store.lifecycle);
+        let cache = ToolCache::new(registry.clone(), defaults(), &store.lifecycle);
         let mut changed = cache.subscribe();
         registry
             .create(&tenant("acme"), &spec("hello"), 10, "ann")
@@ -328,7 +328,7 @@ async fn a_change_of_a_tenant_that_is_not_held_is_still_told() {
 async fn what_is_shared_is_seen_by_every_tenant_that_has_no_tool_of_that_name() {
     with_sqlite(async |store: Arc<Store>| {
         let registry = store.replica().await;
-        let cache = ToolCache::new(registry.clone(), limits(), &store.lifecycle);
+        let cache = ToolCache::new(registry.clone(), defaults(), &store.lifecycle);
         let (acme, rival, shared) = (tenant("acme"), tenant("rival"), TenantId::shared());
         registry.create(&acme, &spec("both"), 10, "ann").await.unwrap();
         assert_eq!(cache.tools(&rival).await.unwrap().listed().count(), 0);
@@ -375,7 +375,7 @@ async fn what_is_shared_is_seen_by_every_tenant_that_has_no_tool_of_that_name() 
 async fn what_another_replica_sets_for_a_tenant_holds_here() {
     with_postgres(async |store: Arc<Store>| {
         let (one, other) = (store.replica().await, store.replica().await);
-        let cache = ToolCache::new(one, limits(), &store.lifecycle);
+        let cache = ToolCache::new(one, defaults(), &store.lifecycle);
         let acme = tenant("acme");
         assert_eq!(cache.tools(&acme).await.unwrap().tenant().limits, limits());
         let settings = TenantSettings {

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use dynamic_mcp_control_plane::registry::{
     Change, PostgresConfig, PostgresRegistry, Registry, RuntimeChoice, SqliteRegistry, ToolName, ToolSpec,
 };
-use dynamic_mcp_control_plane::tenant::TenantLimits;
+use dynamic_mcp_control_plane::tenant::{TenantDefaults, TenantLimits};
 use dynamic_mcp_shared::clock::ManualClock;
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::job::{Isolation, Runtime};
@@ -180,13 +180,19 @@ async fn ensure_role() {
 }
 
 /// Of a tenant for which nothing is set.
+pub fn defaults() -> TenantDefaults {
+    TenantDefaults {
+        limits: limits(),
+        policy: Arc::default(),
+    }
+}
+
 pub fn limits() -> TenantLimits {
     TenantLimits {
         max_tools: 10,
         max_concurrency: 8,
         max_calls_per_window: None,
         max_sessions: 10,
-        max_timeout: TimeoutMs::MAX,
         max_memory_mb: None,
     }
 }

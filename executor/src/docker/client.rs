@@ -370,6 +370,7 @@ mod tests {
         assert!(has_no_tag("registry:5000/team/node"));
         assert!(!has_no_tag("registry:5000/team/node:lts-slim"));
         assert!(!has_no_tag("node:lts-slim"));
+        assert!(!has_no_tag("registry:5000/team/node@sha256:0123"));
     }
 
     #[tokio::test]

@@ -349,7 +349,7 @@ impl Dependencies {
     }
 
     fn check(&self, lock: &[u8], registry: &Registry) -> Result<CheckedLock, ResolveError> {
-        CheckedLock::parse(lock, registry, &self.config.policy.blocked_packages)
+        CheckedLock::parse(lock, registry, &self.config.policy)
             .map_err(|error| ResolveError::Refused(error.to_string()))
     }
 }

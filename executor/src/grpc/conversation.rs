@@ -261,6 +261,7 @@ fn check_policy(service: &ExecutorService, job: &Job) -> Result<(), End> {
     };
     image
         .and_then(|()| policy.check_timeout(job.timeout))
+        .and_then(|()| policy.check_isolation(job.isolation))
         .map_err(|error| rejected(RejectReason::Unsupported, error.to_string()))?;
     if job.max_output_bytes > policy.max_output_bytes {
         let (got, max) = (job.max_output_bytes, policy.max_output_bytes);

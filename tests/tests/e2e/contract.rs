@@ -11,6 +11,7 @@ mod guard;
 mod http;
 mod limits;
 mod pages;
+mod policy;
 mod profile;
 mod progress;
 mod resources;

@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 
 use crate::config::secret::parse_secret;
-use crate::config::switch::parse_switch;
 use crate::registry::RuntimeChoice;
+use dynamic_mcp_shared::switch::parse_switch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum BackendKind {

@@ -90,7 +90,7 @@ pub(super) async fn metrics(deps: &McpDeps, tenant: &TenantId) -> Value {
     let share = match deps.cache.tools(tenant).await {
         Ok(tools) => Share::from(&tools.tenant().limits),
         // What was counted is right all the same.
-        Err(_) => Share::from(deps.cache.defaults()),
+        Err(_) => Share::from(&deps.cache.defaults().limits),
     };
     json!(deps.guard.metrics(tenant, share).await)
 }

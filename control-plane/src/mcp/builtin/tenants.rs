@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Builtin, Call, Invocation, schemas};
 use crate::mcp::arguments::{Arguments, BadArgument};
 use crate::mcp::result;
-use crate::tenant::{About, SettingsPatch, Shown, TenantsError};
+use crate::tenant::{About, SettingsPatch, Shown, Tenant, TenantsError};
 
 const GET: &str = "What a tenant may have: `settings` is what was set for it, `limits` what holds, `defaults` what holds where \
 nothing is set, `revision` counts the writes of the settings. Without `tenant` it is your own. For operators.";
@@ -51,6 +51,8 @@ fn tenant() -> Value {
 }
 
 fn settings() -> Value {
+    let list = |description: &str| json!({"type": ["array", "null"], "items": {"type": "string"}, "description": description});
+    let flag = |description: &str| json!({"type": ["boolean", "null"], "description": description});
     let count =
         |description: &str| json!({"type": ["integer", "null"], "minimum": 0, "description": description});
     json!({
@@ -62,8 +64,13 @@ fn settings() -> Value {
             "maxConcurrency": count("Calls that may run at once; 0 stops all."),
             "maxCallsPerWindow": count("Calls that may begin within the guard's window, of all its tools together."),
             "maxSessions": count("Sessions of clients of the 2025 era that may be open; the one that has been idle for the longest makes room."),
+            "maxMemoryMb": {"type": ["integer", "null"], "minimum": 64, "description": "Memory of one call in MiB, if that is less than what sandboxes have here."},
             "maxTimeoutMs": {"type": ["integer", "null"], "minimum": 1000, "maximum": 120_000, "description": "How long one call may take; tools that ask for more get this."},
-            "maxMemoryMb": {"type": ["integer", "null"], "minimum": 64, "description": "Memory of one call in MiB, if that is less than what sandboxes have here."}
+            "allowedImages": list("The only images, of those that the deployment allows."),
+            "requireDigest": flag("Whether images must be named with their digest."),
+            "allowedPackages": list("The only npm packages, at any depth: name, @scope/* or name@range."),
+            "blockedPackages": list("npm packages that are refused besides those that the deployment blocks."),
+            "allowToolIsolation": flag("false: no tool may keep its sandbox between calls.")
         }
     })
 }
@@ -94,14 +101,21 @@ pub(super) async fn set(invocation: Invocation<'_>) -> Result<CallToolResult, Ba
     ))
 }
 
+/// What holds, the longest call by its policy among it.
+fn limits(tenant: &Tenant) -> Value {
+    let mut limits = json!(tenant.limits);
+    limits["maxTimeoutMs"] = tenant.policy.max_timeout().as_millis().into();
+    limits
+}
+
 fn answer(shown: Result<Shown, TenantsError>) -> CallToolResult {
     match shown {
         Ok(shown) => result::shown(json!({
             "tenant": shown.id,
             "revision": shown.tenant.record.revision,
             "settings": shown.tenant.record.settings,
-            "limits": shown.tenant.limits,
-            "defaults": shown.defaults,
+            "limits": limits(&shown.tenant),
+            "defaults": limits(&shown.defaults),
             "tools": shown.tools,
         })),
         Err(TenantsError::Registry(error)) => result::registry_refused(&error),

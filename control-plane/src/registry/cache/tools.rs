@@ -7,6 +7,7 @@ use bytes::Bytes;
 use dynamic_mcp_shared::ids::TenantId;
 use serde::Deserialize;
 
+use crate::dependency_lock::Lock;
 use crate::registry::schema::SchemaCheck;
 use crate::registry::{ToolName, ToolRecord, ToolSpec};
 use crate::tenant::Tenant;
@@ -107,7 +108,7 @@ pub struct Tool {
     pub record: ToolRecord,
     pub visibility: Visibility,
     pub code: Bytes,
-    pub lock: Option<Bytes>,
+    pub lock: Option<Lock>,
     pub input: Option<SchemaCheck>,
     pub output: Option<SchemaCheck>,
 }
@@ -120,7 +121,7 @@ impl Tool {
             lock: spec
                 .dependency_lock
                 .as_ref()
-                .map(|lock| Bytes::copy_from_slice(lock.as_bytes())),
+                .map(|lock| Lock::new(Bytes::copy_from_slice(lock.as_bytes()))),
             input: spec.input_schema.as_ref().map(SchemaCheck::of_stored),
             output: spec.output_schema.as_ref().map(SchemaCheck::of_stored),
             record,
@@ -144,7 +145,7 @@ impl Tool {
 
     fn kib(&self) -> u32 {
         let spec = &self.record.spec;
-        let lock = self.lock.as_ref().map_or(0, Bytes::len);
+        let lock = self.lock.as_ref().map_or(0, |lock| lock.bytes().len());
         // Code and lock are there twice: in the record and ready to be sent. A tool without either costs about one.
         let bytes = 2 * (self.code.len() + lock) + spec.description.len() + 1024;
         u32::try_from(bytes / 1024).unwrap_or(u32::MAX)

@@ -115,7 +115,7 @@ fn dependencies(fields: &Fields) -> Result<Vec<Dependency>, String> {
     let dependencies: Vec<Dependency> = serde_json::from_value(value.clone())
         .map_err(|error| format!("dependencies must be a list of {{name, version}}: {error}"))?;
     // What the operator blocks is checked when the tool is written again, as it must be to get a lock.
-    packages::check(&dependencies, MAX_DEPENDENCIES, &[]).map_err(|error| error.to_string())?;
+    packages::check(&dependencies, MAX_DEPENDENCIES).map_err(|error| error.to_string())?;
     Ok(dependencies)
 }
 

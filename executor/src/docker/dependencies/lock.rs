@@ -1,7 +1,9 @@
-//! What a lockfile may hold: packages of the one registry, by name and hash, none of them blocked at any depth. Pure,
+//! What a lockfile may hold: packages of the one registry, by name and hash, allowed by the policy at any depth. Pure,
 //! because it is checked twice: when npm has written it, and again when it comes back to be installed.
 
 use dynamic_mcp_shared::content::canonical_json;
+use dynamic_mcp_shared::packages::LockedPackage;
+use dynamic_mcp_shared::policy::{PolicyError, SandboxPolicy};
 use http::Uri;
 use serde_json::{Map, Value};
 
@@ -10,7 +12,6 @@ pub const MAX_PACKAGES: usize = 2_000;
 pub const MAX_LOCK_BYTES: usize = 4 << 20;
 /// The root project's name, of no meaning to anybody.
 pub const PROJECT: &str = "dynamic-mcp-tool";
-const FOLDER: &str = "node_modules/";
 
 /// Each is a sentence for the tool's author.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,10 +22,8 @@ pub enum LockError {
     TooMany { got: usize },
     #[error("the dependency lock is larger than {} MiB", MAX_LOCK_BYTES >> 20)]
     TooLarge,
-    #[error(
-        "package {name} is blocked by the operator's policy (MCP_SANDBOX_BLOCKED_PACKAGES); it is needed at {path}"
-    )]
-    Blocked { name: String, path: String },
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     #[error("{path} is not a package's place in a lockfile")]
     Path { path: String },
     #[error(
@@ -76,7 +75,7 @@ pub struct CheckedLock {
 impl CheckedLock {
     /// # Errors
     /// The first fault found, in words for the tool's author.
-    pub fn parse(text: &[u8], registry: &Registry, blocked: &[String]) -> Result<Self, LockError> {
+    pub fn parse(text: &[u8], registry: &Registry, policy: &SandboxPolicy) -> Result<Self, LockError> {
         if text.len() > MAX_LOCK_BYTES {
             return Err(LockError::TooLarge);
         }
@@ -99,7 +98,7 @@ impl CheckedLock {
             let package = package
                 .as_object()
                 .ok_or(LockError::Format("a package is not an object"))?;
-            check_package(path, package, registry, blocked)?;
+            check_package(path, package, registry, policy)?;
         }
         let mut packages = packages.clone();
         packages.insert(String::new(), root_project(root));
@@ -138,30 +137,20 @@ fn check_package(
     path: &str,
     package: &Map<String, Value>,
     registry: &Registry,
-    blocked: &[String],
+    policy: &SandboxPolicy,
 ) -> Result<(), LockError> {
     let text = |field: &str| package.get(field).and_then(Value::as_str);
     let is = |field: &str| package.get(field).and_then(Value::as_bool).unwrap_or(false);
     let path_owned = || path.to_owned();
 
-    let in_path = name_in_path(path).ok_or_else(|| LockError::Path { path: path_owned() })?;
+    let locked = LockedPackage::read(path, package).ok_or_else(|| LockError::Path { path: path_owned() })?;
+    policy.check_locked(&locked)?;
     let resolved = text("resolved");
-    // An alias stands in the path under the name that it was given; what is installed has the other two.
-    let names = [Some(in_path), text("name"), resolved.and_then(name_in_url)];
-    for name in names.into_iter().flatten() {
-        if blocked.iter().any(|blocked| blocked == name) {
-            let name = name.to_owned();
-            return Err(LockError::Blocked {
-                name,
-                path: path_owned(),
-            });
-        }
-    }
     if is("link") {
         return Err(LockError::Foreign { path: path_owned() });
     }
     // It came inside the archive of the package around it, which has a hash of its own.
-    if is("inBundle") && resolved.is_none() && path.matches(FOLDER).count() > 1 {
+    if is("inBundle") && resolved.is_none() && locked.is_nested() {
         return Ok(());
     }
     if !resolved.is_some_and(|url| registry.serves(url)) {
@@ -173,53 +162,6 @@ fn check_package(
         return Err(LockError::Unverifiable { path: path_owned() });
     }
     Ok(())
-}
-
-/// The last package of `node_modules/a/node_modules/@b/c`, provided that every one of them is a plain name.
-fn name_in_path(path: &str) -> Option<&str> {
-    let mut last = None;
-    for (index, part) in path.split(FOLDER).enumerate() {
-        if index == 0 {
-            if !part.is_empty() {
-                return None;
-            }
-            continue;
-        }
-        let name = part.strip_suffix('/').unwrap_or(part);
-        if !is_plain_name(name) {
-            return None;
-        }
-        last = Some(name);
-    }
-    last
-}
-
-/// Wider than what an author may write: old packages have capitals in their names.
-fn is_plain_name(name: &str) -> bool {
-    let plain = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.~!'()*".contains(&b))
-    };
-    match name.strip_prefix('@') {
-        None => plain(name),
-        Some(rest) => rest
-            .split_once('/')
-            .is_some_and(|(scope, base)| plain(scope) && plain(base)),
-    }
-}
-
-/// The package in `…/@scope/name/-/name-1.0.0.tgz`, the layout of most registries.
-fn name_in_url(url: &str) -> Option<&str> {
-    let (before, _) = url.rsplit_once("/-/")?;
-    let at_scope = before.rfind("/@").map(|at| at + 1);
-    let at_base = before.rfind('/').map(|at| at + 1)?;
-    match at_scope {
-        Some(at) if before[at..].matches('/').count() == 1 => before.get(at..),
-        _ => before.get(at_base..),
-    }
 }
 
 fn origin(url: &str) -> Option<(String, String)> {
@@ -261,8 +203,12 @@ mod tests {
     }
 
     fn check(lock: &Value) -> Result<CheckedLock, LockError> {
-        let blocked = ["npm".to_owned(), "@evil/pty".to_owned()];
-        CheckedLock::parse(lock.to_string().as_bytes(), &registry(), &blocked)
+        let blocked = ["npm", "@evil/*", "old@<2"].map(|rule| rule.parse().unwrap());
+        let policy = SandboxPolicy {
+            blocked_packages: blocked.to_vec(),
+            ..SandboxPolicy::default()
+        };
+        CheckedLock::parse(lock.to_string().as_bytes(), &registry(), &policy)
     }
 
     fn check_one(path: &str, package: Value) -> Result<CheckedLock, LockError> {
@@ -279,7 +225,12 @@ mod tests {
             ),
         ]);
         let checked = check(&lock).unwrap();
-        let again = CheckedLock::parse(checked.as_str().as_bytes(), &registry(), &[]).unwrap();
+        let again = CheckedLock::parse(
+            checked.as_str().as_bytes(),
+            &registry(),
+            &SandboxPolicy::default(),
+        )
+        .unwrap();
         assert_eq!(checked, again);
         assert_eq!(checked.package_json()["dependencies"], json!({"a": "1"}));
     }
@@ -294,10 +245,14 @@ mod tests {
             ("node_modules/a", alias),
             ("node_modules/a", package("npm")),
             ("node_modules/a", package("@evil/pty")),
+            ("node_modules/old", package("old")),
             ("node_modules/a/node_modules/npm", json!({"inBundle": true})),
         ] {
             let error = check_one(path, package).unwrap_err();
-            assert!(matches!(error, LockError::Blocked { .. }), "{path}: {error}");
+            assert!(
+                matches!(error, LockError::Policy(PolicyError::Blocked { .. })),
+                "{path}: {error}"
+            );
         }
     }
 
@@ -369,7 +324,7 @@ mod tests {
         );
         let large = vec![b' '; MAX_LOCK_BYTES + 1];
         assert_eq!(
-            CheckedLock::parse(&large, &registry(), &[]).unwrap_err(),
+            CheckedLock::parse(&large, &registry(), &SandboxPolicy::default()).unwrap_err(),
             LockError::TooLarge
         );
     }
@@ -385,7 +340,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_check_panic(text in ".{0,200}", path in ".{0,60}", resolved in ".{0,60}") {
-            let _ = CheckedLock::parse(text.as_bytes(), &registry(), &[]);
+            let _ = CheckedLock::parse(text.as_bytes(), &registry(), &SandboxPolicy::default());
             let _ = check_one(&path, json!({"resolved": resolved, "integrity": HASH}));
         }
 

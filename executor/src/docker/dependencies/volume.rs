@@ -98,6 +98,8 @@ pub(super) fn is_unused(candidate: &Candidate, now: DateTime<Utc>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use dynamic_mcp_shared::policy::SandboxPolicy;
+
     use super::*;
     use crate::docker::dependencies::lock::Registry;
 
@@ -107,7 +109,8 @@ mod tests {
             "": {}, "node_modules/a": {"version": version, "resolved": url, "integrity": "sha512-A"},
         }});
         let registry = Registry::parse("https://npm.internal/").unwrap();
-        CheckedLock::parse(text.to_string().as_bytes(), &registry, &[]).unwrap()
+        let policy = SandboxPolicy::default();
+        CheckedLock::parse(text.to_string().as_bytes(), &registry, &policy).unwrap()
     }
 
     fn image(id: &str, platform: &str) -> ImageId {

@@ -156,7 +156,7 @@ async fn the_authors_faults_are_told_in_their_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_package_is_found_in_what_another_one_needs() {
     let policy = SandboxPolicy {
-        blocked_packages: vec!["is-number".to_owned()],
+        blocked_packages: vec!["is-number@<8".parse().unwrap()],
         ..SandboxPolicy::default()
     };
     let packages = Packages::with(DockerConfig { policy, ..config() }).await;

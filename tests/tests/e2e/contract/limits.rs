@@ -148,7 +148,8 @@ async fn an_image_that_is_malformed_or_not_on_the_list_is_refused_with_the_list(
         let text = refused(client, json!({"image": "alpine:3"})).await?;
         assert_eq!(
             text,
-            "image \"alpine:3\" is not allowed; allowed images: node:lts-slim"
+            "image \"alpine:3\" is not allowed by the deployment's policy (MCP_SANDBOX_ALLOWED_IMAGES); allowed images: \
+             node:lts-slim"
         );
         let text = client
             .refusal(

@@ -1,6 +1,8 @@
 //! Yes or no, as environments write it.
 
-pub(super) fn parse_switch(text: &str) -> Result<bool, String> {
+/// # Errors
+/// Says what is allowed.
+pub fn parse_switch(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
