@@ -21,7 +21,7 @@ pub use self::jwks_url::JwksUrl;
 use self::jwt::Jwt;
 pub use self::scopes::{ScopeNames, Scopes};
 use crate::metric_names;
-use crate::principal::{Access, Right};
+use crate::principal::{Access, Rights};
 
 /// The contract's code of JSON-RPC for a token that does not do.
 pub const NOT_ALLOWED: i32 = -32_002;
@@ -94,12 +94,12 @@ impl Gate {
     }
 
     /// # Errors
-    /// When that right needs a scope that the token lacks.
-    pub fn require(&self, access: &Access, right: Right) -> Result<(), Denied> {
+    /// When one of these rights needs a scope that the token lacks.
+    pub fn require(&self, access: &Access, rights: Rights) -> Result<(), Denied> {
         match self {
-            Gate::Jwt(jwt) if !access.rights.has(right) => {
+            Gate::Jwt(jwt) if !access.rights.has_all(rights) => {
                 count_denied();
-                Err(jwt.lacking(right))
+                Err(jwt.lacking(access.rights, rights))
             }
             _ => Ok(()),
         }

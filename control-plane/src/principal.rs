@@ -57,6 +57,20 @@ impl Rights {
     pub const fn has(self, right: Right) -> bool {
         self.0 & right.bit() != 0
     }
+
+    pub const fn has_all(self, others: Rights) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Right> {
+        Right::ALL.into_iter().filter(move |right| self.has(*right))
+    }
+}
+
+impl From<Right> for Rights {
+    fn from(right: Right) -> Self {
+        Self(right.bit())
+    }
 }
 
 impl FromIterator<Right> for Rights {

@@ -20,7 +20,7 @@ pub use self::issuer_keys::{IssuerKeys, KeySource};
 use self::keys::{Key, KeySet};
 use self::seen::{Seen, Verdict};
 use super::{Challenger, Denied, ResourceUrl, ScopeNames};
-use crate::principal::{Access, Right};
+use crate::principal::{Access, Right, Rights};
 
 #[derive(Debug, Clone)]
 pub struct JwtConfig {
@@ -65,11 +65,13 @@ impl Jwt {
         &self.challenger.scopes
     }
 
-    /// The denial of one that has not that right.
-    pub(super) fn lacking(&self, right: Right) -> Denied {
+    /// The denial of one that has not all of these rights.
+    pub(super) fn lacking(&self, has: Rights, needs: Rights) -> Denied {
+        let scopes = self.scopes();
+        let missing = needs.iter().filter(|right| !has.has(*right));
         Denied::Scope {
-            missing: vec![self.scopes().of(right).to_owned()],
-            needed: self.scopes().needed(right),
+            missing: missing.map(|right| scopes.of(right).to_owned()).collect(),
+            needed: scopes.needed(needs),
         }
     }
 

@@ -40,11 +40,13 @@ impl ScopeNames {
         all
     }
 
-    /// What one needs for a right, with what one always does.
-    pub fn needed(&self, right: Right) -> Vec<String> {
+    /// What one needs for these rights, with what one always does.
+    pub fn needed(&self, rights: impl Into<Rights>) -> Vec<String> {
         let mut needed = self.always.clone();
-        if !needed.iter().any(|name| name == self.of(right)) {
-            needed.push(self.of(right).to_owned());
+        for right in rights.into().iter() {
+            if !needed.iter().any(|name| name == self.of(right)) {
+                needed.push(self.of(right).to_owned());
+            }
         }
         needed
     }

@@ -140,8 +140,8 @@ impl Inner {
             return errors::ambiguous(&ambiguous, &body);
         }
         // Here, where it can be told with a status and a challenge; what does the work asks again.
-        if let Some(right) = rights::needed(self.deps.profile, &body)
-            && let Err(denied) = self.gate.require(&access, right)
+        if let Some(needed) = rights::needed(self.deps.profile, &body)
+            && let Err(denied) = self.gate.require(&access, needed)
         {
             self.record_refusal(&access, &parts, &body);
             return refuse(&self.gate, &denied, &parts.headers);

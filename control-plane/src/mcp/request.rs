@@ -11,7 +11,7 @@ use tracing::Span;
 
 use crate::auth::{Denied, NOT_ALLOWED};
 use crate::http::RequestId;
-use crate::principal::{Access, Caller, Right};
+use crate::principal::{Access, Caller, Rights};
 
 pub(super) fn caller(access: &Access, request_id: String, cancel: CancellationToken) -> Caller {
     Caller {
@@ -24,8 +24,8 @@ pub(super) fn caller(access: &Access, request_id: String, cancel: CancellationTo
 
 /// # Errors
 /// When the caller may not. Over HTTP the layer in front has said so already, but for what it could not read.
-pub(super) fn require(access: &Access, right: Right) -> Result<(), ErrorData> {
-    if access.rights.has(right) {
+pub(super) fn require(access: &Access, rights: impl Into<Rights>) -> Result<(), ErrorData> {
+    if access.rights.has_all(rights.into()) {
         Ok(())
     } else {
         Err(ErrorData::new(ErrorCode(NOT_ALLOWED), Denied::NO_RIGHT, None))

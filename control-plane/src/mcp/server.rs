@@ -107,7 +107,8 @@ impl DynamicMcp {
         caller: &Caller,
         cx: &RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
-        request::require(access, rights::of_tool(self.deps.profile, &params.name))
+        let needed = rights::of_call(self.deps.profile, &params.name, params.arguments.as_ref());
+        request::require(access, needed)
             .inspect_err(|_| refused::record(&self.deps, caller, &params.name, params.arguments.as_ref()))?;
         let feedback = Feedback::new(cx, &self.connection.level);
         let arguments = params.arguments;

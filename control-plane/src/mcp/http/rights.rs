@@ -6,7 +6,7 @@ use rmcp::model::JsonObject;
 use serde::Deserialize;
 
 use crate::mcp::{Profile, rights};
-use crate::principal::Right;
+use crate::principal::{Right, Rights};
 
 #[derive(Deserialize)]
 struct Message<'a> {
@@ -41,20 +41,24 @@ pub(super) fn called(body: &[u8]) -> Option<Called> {
     (call.method == "tools/call").then_some(call.params)
 }
 
-/// `None` for what everybody may who may come in, and for what can't be read: that is refused elsewhere.
-pub(super) fn needed(profile: Profile, body: &[u8]) -> Option<Right> {
+/// Nothing for what everybody may who may come in, and for what can't be read: that is refused elsewhere.
+pub(super) fn needed(profile: Profile, body: &[u8]) -> Option<Rights> {
     let message: Message = serde_json::from_slice(body).ok()?;
     let params = message.params;
     match message.method.as_ref() {
         "tools/call" => {
             let name = params?.name?;
-            Some(rights::of_tool(profile, &name))
+            let right = rights::of_tool(profile, &name);
+            // Only there an argument makes a difference, and only these are read twice for it.
+            let call = (right == Right::Write).then(|| called(body)).flatten();
+            let arguments = call.and_then(|call| call.arguments);
+            Some(rights::of_call(profile, &name, arguments.as_ref()))
         }
         "resources/read" => {
             let uri = params?.uri?;
-            Some(rights::of_resource(&uri))
+            Some(rights::of_resource(&uri).into())
         }
-        "tools/list" | "completion/complete" | "subscriptions/listen" => Some(Right::Call),
+        "tools/list" | "completion/complete" | "subscriptions/listen" => Some(Right::Call.into()),
         _ => None,
     }
 }
@@ -64,7 +68,30 @@ mod tests {
     use super::*;
 
     fn of(body: &str) -> Option<Right> {
-        needed(Profile::Enterprise, body.as_bytes())
+        let rights: Vec<_> = needed(Profile::Enterprise, body.as_bytes())?.iter().collect();
+        let [right] = rights[..] else { panic!("{rights:?}") };
+        Some(right)
+    }
+
+    #[test]
+    fn to_write_what_all_tenants_see_needs_the_operators_right_too() {
+        let of = |arguments: &str| {
+            let body = format!(
+                r#"{{"method": "tools/call", "params": {{"name": "dynamic.tool.create", "arguments": {arguments}}}}}"#
+            );
+            let rights = needed(Profile::Enterprise, body.as_bytes()).unwrap();
+            rights.iter().collect::<Vec<_>>()
+        };
+        assert_eq!(of(r#"{"visibility": "shared"}"#), [Right::Write, Right::Admin]);
+        for other in [
+            r#"{"visibility": "tenant"}"#,
+            r#"{"visibility": 1}"#,
+            "{}",
+            "[]",
+            "null",
+        ] {
+            assert_eq!(of(other), [Right::Write], "{other}");
+        }
     }
 
     #[test]

@@ -218,3 +218,33 @@ async fn what_a_tenant_may_have_is_for_operators_to_see_and_to_set() -> Result<(
     assert_eq!(answer["structuredContent"]["kind"], "conflict", "{answer}");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_a_tenants_policy_forbids_stops_its_old_tools_and_no_other_tenants() -> Result<()> {
+    let tenants = Tenants::start().await?;
+    let keeps = json!({"isolation": "tool"});
+    for client in [&tenants.acme, &tenants.globex] {
+        client.create_tool("kept", "return 1", keeps.clone()).await?;
+        assert_eq!(client.structured("kept", json!({})).await?["result"], 1);
+    }
+    tenants.set(json!({"allowToolIsolation": false})).await?;
+    let refused = ended(&tenants.acme, "kept", json!({})).await?;
+    assert_eq!(
+        (&refused["outcome"], &refused["reason"]),
+        (&json!("never_started"), &json!("policy")),
+        "{refused}"
+    );
+    let text = "isolation \"tool\" is not allowed by the tenant's policy (allowToolIsolation); use \"call\"";
+    ensure!(
+        refused.to_string().contains(&text.replace('"', "\\\"")),
+        "{refused}"
+    );
+    let tool = json!({"name": "again", "description": "d", "code": "return 1", "isolation": "tool"});
+    let refused = tenants
+        .acme
+        .refusal("dynamic.tool.create", json!({"tool": tool}))
+        .await?;
+    ensure!(refused.contains("the tenant's policy"), "{refused}");
+    assert_eq!(tenants.globex.structured("kept", json!({})).await?["result"], 1);
+    Ok(())
+}
