@@ -44,7 +44,7 @@ pub trait Guard: Send + Sync + 'static {
     /// A permit for one execution, after a short wait if all are taken. It is given back when it is dropped.
     async fn acquire(&self, scope: &Scope, share: Share) -> Result<Box<dyn Permit>, Refusal>;
 
-    /// The counts of a tenant's scopes, by name, its executions that run now, and its limits.
+    /// A tenant's executions that run now, its limits, and the counts of its scopes, by name. Of other tenants nothing shows.
     async fn metrics(&self, tenant: &TenantId, share: Share) -> GuardMetrics;
 }
 

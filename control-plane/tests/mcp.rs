@@ -4,6 +4,8 @@
 
 #[path = "mcp/executor.rs"]
 mod executor;
+#[path = "mcp/isolation.rs"]
+mod isolation;
 #[path = "mcp/legacy.rs"]
 mod legacy;
 #[path = "mcp/modern.rs"]

@@ -103,6 +103,8 @@ impl Slots {
         lane.limit = limit;
         if may_have_more {
             self.hand_out(&mut state);
+            // With the last of those who gave up, this tenant's lane may have gone.
+            state.tenants.entry(tenant.clone()).or_default().limit = limit;
         }
         if state.taken < self.total && state.lane_has_room(tenant) {
             state.start(tenant);
@@ -313,6 +315,14 @@ mod tests {
         let waits = wait(&slots, "a", 1).await;
         let _raised = now(&slots, "a", 3).await.unwrap();
         assert!(waits.await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_that_was_stopped_runs_again_as_soon_as_it_may() {
+        let slots = Slots::new(4, 10);
+        let stopped = slots.take(&tenant("a"), 0, LONG).await.unwrap_err();
+        assert!(stopped.by_tenant);
+        assert!(now(&slots, "a", 1).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -53,17 +53,22 @@ impl<'a> Session<'a> {
     }
 
     pub fn get(&self, method: &str) -> Request<Body> {
-        Request::builder()
-            .method(method)
-            .uri("http://localhost/mcp")
-            .extension(Access::anonymous())
-            .header("host", "localhost")
-            .header("accept", "text/event-stream")
-            .header("mcp-protocol-version", LEGACY)
-            .header("mcp-session-id", &self.id)
-            .body(Body::empty())
-            .expect("a request")
+        session_request(method, &self.id)
     }
+}
+
+/// A request without a body about a session.
+pub fn session_request(method: &str, id: &str) -> Request<Body> {
+    Request::builder()
+        .method(method)
+        .uri("http://localhost/mcp")
+        .extension(Access::anonymous())
+        .header("host", "localhost")
+        .header("accept", "text/event-stream")
+        .header("mcp-protocol-version", LEGACY)
+        .header("mcp-session-id", id)
+        .body(Body::empty())
+        .expect("a request")
 }
 
 pub fn initialize() -> Request<Body> {

@@ -60,6 +60,20 @@ async fn a_dropped_permit_is_free_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_runs_is_shown_to_its_own_tenant_alone() {
+    let guard = guard(8, 100);
+    let _permits = [
+        guard.acquire(&scope("a"), ALL).await.unwrap(),
+        guard.acquire(&scope("b"), ALL).await.unwrap(),
+    ];
+    let active = async |tenant: &str| {
+        let metrics = guard.metrics(&tenant.parse().unwrap(), ALL).await;
+        metrics.active_executions
+    };
+    assert_eq!((active("default").await, active("other").await), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_over_the_rate_is_refused_until_the_window_frees() {
     let guard = guard(8, 2);
     for _ in 0..2 {

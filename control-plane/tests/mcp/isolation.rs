@@ -1,0 +1,392 @@
+//! No sequence of what one tenant does changes any answer that another one gets. The same requests of `globex` are made twice,
+//! in a world of its own and in one where `acme` does what it likes in between, with the same names of tools and with
+//! globex's own handles; every answer has to be the same.
+
+use std::fmt::Debug;
+
+use axum::body::Body;
+use dynamic_mcp_control_plane::principal::Access;
+use dynamic_mcp_shared::ids::TenantId;
+use http::Request;
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tower::Service as _;
+
+use crate::legacy::{initialize, session_request};
+use crate::rig::{Answer, LEGACY, Rig, SOON, message, modern_request, post, somebody};
+
+const ACME: &str = "acme";
+const GLOBEX: &str = "globex";
+/// Both use the same, and one that can be nobody's.
+const NAMES: [&str; 4] = ["one.tool", "two.tool", "three.tool", "dev.echo"];
+const CODES: [&str; 4] = ["echo", "print", "throw", "progress"];
+/// What is different each time, whoever else is there.
+const OWN_TO_EACH_RUN: [&str; 5] = ["createdAt", "updatedAt", "durationMs", "uptimeSeconds", "jobId"];
+
+/// One request, by whomever.
+#[derive(Debug, Clone)]
+enum Deed {
+    /// A call of a built-in tool with these arguments.
+    Ask(&'static str, Value),
+    /// A call of a tool by its own name.
+    Call(&'static str, Value),
+    /// Any other method.
+    Method(&'static str, Value),
+    /// What is no message.
+    Garbage(&'static str),
+    BeginSession,
+    /// In a session of one's own, the last one or one before it.
+    InSession(usize, &'static str),
+    EndSession(usize),
+}
+
+/// What only acme does.
+#[derive(Debug, Clone)]
+enum Mischief {
+    Deed(Deed),
+    /// A call that runs on.
+    Hang,
+    /// With a session of globex's: `DELETE`, `GET` or a request.
+    Steal(&'static str),
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Acme(Mischief),
+    Globex(Deed),
+}
+
+fn name() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(&NAMES[..])
+}
+
+fn draft() -> impl Strategy<Value = Value> {
+    (name(), prop::sample::select(&CODES[..]), any::<bool>()).prop_map(|(name, code, typed)| {
+        let mut tool = json!({"name": name, "description": "d", "code": code});
+        if typed {
+            tool["inputSchema"] = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
+        }
+        json!({"tool": tool})
+    })
+}
+
+fn patch() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        prop::sample::select(&CODES[..]).prop_map(|code| json!({"code": code})),
+        Just(json!({"title": "t"})),
+        Just(json!({"colour": "red"})),
+        Just(json!({"timeoutMs": 1})),
+    ]
+}
+
+fn revision() -> impl Strategy<Value = Value> {
+    prop_oneof![Just(Value::Null), (1u64..4).prop_map(Value::from)]
+}
+
+/// An object without what is null.
+fn given(fields: Value) -> Value {
+    let fields = fields.as_object().expect("an object").clone();
+    fields.into_iter().filter(|(_, value)| !value.is_null()).collect()
+}
+
+fn write() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        3 => draft().prop_map(|draft| Deed::Ask("dynamic.tool.create", draft)),
+        2 => (name(), patch(), revision()).prop_map(|(name, patch, expected)| {
+            let change = json!({"name": name, "patch": patch, "expectedRevision": expected});
+            Deed::Ask("dynamic.tool.update", given(change))
+        }),
+        1 => (name(), any::<bool>()).prop_map(|(name, enabled)| {
+            Deed::Ask("dynamic.tool.enable", json!({"name": name, "enabled": enabled}))
+        }),
+        1 => (name(), revision()).prop_map(|(name, expected)| {
+            Deed::Ask("dynamic.tool.delete", given(json!({"name": name, "expectedRevision": expected})))
+        }),
+        1 => (name(), 1u64..4).prop_map(|(name, to)| {
+            Deed::Ask("dynamic.tool.rollback", json!({"name": name, "to": to}))
+        }),
+    ]
+}
+
+fn call() -> impl Strategy<Value = Deed> {
+    let args = prop_oneof![
+        Just(json!({"args": {"n": 1}})),
+        Just(json!({"n": 1})),
+        Just(json!({"n": "one"})),
+        Just(json!({}))
+    ];
+    prop_oneof![
+        3 => (name(), args).prop_map(|(name, args)| Deed::Call(name, args)),
+        1 => (name(), revision()).prop_map(|(name, revision)| {
+            Deed::Ask("dynamic.tool.call", given(json!({"name": name, "revision": revision})))
+        }),
+        1 => prop::sample::select(&CODES[..]).prop_map(|code| Deed::Ask("run_js_ephemeral", json!({"code": code}))),
+    ]
+}
+
+fn read() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        Just(Deed::Method("tools/list", json!({}))),
+        Just(Deed::Method("tools/list", json!({"cursor": "3172746f"}))),
+        Just(Deed::Method(
+            "resources/read",
+            json!({"uri": "dynamic://metrics/guard"})
+        )),
+        Just(Deed::Method(
+            "resources/read",
+            json!({"uri": "dynamic://metrics/acme"})
+        )),
+        Just(Deed::Method("completion/complete", completion())),
+        Just(Deed::Ask("system.guard_metrics", json!({}))),
+        Just(Deed::Ask("system.health", json!({}))),
+        Just(Deed::Ask("dynamic.tool.list", json!({"includeCode": true}))),
+        name().prop_map(|name| Deed::Ask("dynamic.tool.get", json!({"name": name}))),
+        name().prop_map(|name| Deed::Ask("dynamic.tool.history", json!({"name": name, "limit": 2}))),
+        name().prop_map(|name| Deed::Ask("dynamic.tool.diff", json!({"name": name, "from": 1, "to": 2}))),
+        prop::sample::select(&["{", "[]", r#"{"a":1,"a":2}"#, r#"{"jsonrpc":"2.0"}"#][..])
+            .prop_map(Deed::Garbage),
+    ]
+}
+
+fn session() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        Just(Deed::BeginSession),
+        (
+            0usize..3,
+            prop::sample::select(&["ping", "tools/list", "no/such"][..])
+        )
+            .prop_map(|(which, method)| Deed::InSession(which, method)),
+        (0usize..3).prop_map(Deed::EndSession),
+    ]
+}
+
+fn completion() -> Value {
+    json!({
+        "ref": {"type": "ref/prompt", "name": "tool-call-checklist"},
+        "argument": {"name": "toolName", "value": "t"},
+    })
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![4 => write(), 3 => call(), 3 => read(), 2 => session()]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let mischief = prop_oneof![
+        8 => deed().prop_map(Mischief::Deed),
+        1 => Just(Mischief::Hang),
+        1 => prop::sample::select(&["DELETE", "GET", "POST"][..]).prop_map(Mischief::Steal),
+    ];
+    prop_oneof![mischief.prop_map(Step::Acme), deed().prop_map(Step::Globex)]
+}
+
+/// Everything that there is to see.
+fn look_around() -> Vec<Deed> {
+    let mut deeds = vec![
+        Deed::Method("tools/list", json!({})),
+        Deed::Method("resources/list", json!({})),
+        Deed::Method("resources/read", json!({"uri": "dynamic://metrics/guard"})),
+        Deed::Method("completion/complete", completion()),
+        Deed::Ask("dynamic.tool.list", json!({"includeCode": true})),
+        Deed::Ask("system.health", json!({})),
+    ];
+    for name in NAMES {
+        deeds.extend([
+            Deed::Ask("dynamic.tool.get", json!({"name": name})),
+            Deed::Ask("dynamic.tool.history", json!({"name": name})),
+            Deed::Ask("dynamic.tool.diff", json!({"name": name, "from": 1, "to": 2})),
+            Deed::Ask("dynamic.tool.call", json!({"name": name})),
+            Deed::Call(name, json!({})),
+        ]);
+    }
+    deeds.extend((0..3).map(|which| Deed::InSession(which, "ping")));
+    deeds.push(Deed::Ask("system.guard_metrics", json!({})));
+    deeds
+}
+
+/// One tenant's end of the wire.
+struct Party {
+    access: Access,
+    next_id: u64,
+    /// The newest last, ended ones too.
+    sessions: Vec<String>,
+}
+
+impl Party {
+    fn new(tenant: &str) -> Self {
+        Self {
+            access: somebody(tenant),
+            next_id: 1,
+            sessions: Vec::new(),
+        }
+    }
+
+    fn session(&self, which: usize) -> String {
+        let mut newest_first = self.sessions.iter().rev();
+        newest_first
+            .nth(which)
+            .cloned()
+            .unwrap_or_else(|| "none".to_owned())
+    }
+
+    async fn send(&self, rig: &Rig, mut request: Request<Body>) -> Answer {
+        request.extensions_mut().insert(self.access.clone());
+        rig.send(request).await
+    }
+
+    async fn do_it(&mut self, rig: &Rig, deed: &Deed) -> Seen {
+        self.next_id += 1;
+        let id = self.next_id;
+        let call = |name: &str, arguments: &Value| {
+            modern_request(id, "tools/call", json!({"name": name, "arguments": arguments}))
+        };
+        let request = match deed {
+            Deed::Ask(name, arguments) | Deed::Call(name, arguments) => call(name, arguments),
+            Deed::Method(method, params) => modern_request(id, method, params.clone()),
+            Deed::Garbage(text) => post(LEGACY).body(Body::from(*text)).expect("a request"),
+            Deed::BeginSession => initialize(),
+            Deed::InSession(which, method) => {
+                let request = post(LEGACY).header("mcp-session-id", self.session(*which));
+                request
+                    .body(message(Some(id), method, &json!({})))
+                    .expect("a request")
+            }
+            Deed::EndSession(which) => session_request("DELETE", &self.session(*which)),
+        };
+        let answer = self.send(rig, request).await;
+        if let (Deed::BeginSession, Some(session)) = (deed, answer.header("mcp-session-id")) {
+            self.sessions.push(session);
+        }
+        Seen::of(answer).await
+    }
+}
+
+/// An answer, without what is different each time.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    status: u16,
+    body: String,
+}
+
+impl Seen {
+    async fn of(answer: Answer) -> Self {
+        let status = answer.status();
+        let body = match status {
+            202 => String::new(),
+            _ => {
+                let mut message = answer.message().await;
+                forget(&mut message);
+                message.to_string()
+            }
+        };
+        Self { status, body }
+    }
+}
+
+fn forget(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(forget),
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                if OWN_TO_EACH_RUN.contains(&name.as_str()) {
+                    *value = Value::Null;
+                } else {
+                    forget(value);
+                }
+            }
+        }
+        // The same once more, as a text for people.
+        Value::String(text) => {
+            if let Ok(mut inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text) {
+                forget(&mut inner);
+                *text = inner.to_string();
+            }
+            *text = without_times(text);
+        }
+        _ => {}
+    }
+}
+
+/// `ok in 3 ms` is `ok in _ ms`.
+fn without_times(text: &str) -> String {
+    let mut words: Vec<_> = text.split(' ').collect();
+    for place in 1..words.len() {
+        if words[place].starts_with("ms") {
+            words[place - 1] = "_";
+        }
+    }
+    words.join(" ")
+}
+
+/// What globex is answered in a world where these things happen.
+async fn answers(steps: impl Iterator<Item = &Step>) -> Vec<(Deed, Seen)> {
+    let rig = Rig::new().await;
+    let (mut acme, mut globex) = (Party::new(ACME), Party::new(GLOBEX));
+    let mut hanging = JoinSet::new();
+    let mut seen = Vec::new();
+    for step in steps {
+        match step {
+            Step::Globex(deed) => seen.push((deed.clone(), globex.do_it(&rig, deed).await)),
+            Step::Acme(Mischief::Deed(deed)) => drop(acme.do_it(&rig, deed).await),
+            Step::Acme(Mischief::Hang) => hang(&rig, &acme, &mut hanging).await,
+            Step::Acme(Mischief::Steal(method)) => {
+                let request = session_request(method, &globex.session(0));
+                drop(acme.send(&rig, request).await);
+            }
+        }
+    }
+    for deed in look_around() {
+        let answer = globex.do_it(&rig, &deed).await;
+        seen.push((deed, answer));
+    }
+    seen
+}
+
+async fn hang(rig: &Rig, party: &Party, hanging: &mut JoinSet<()>) {
+    let mut request = modern_request(
+        1,
+        "tools/call",
+        json!({"name": "run_js_ephemeral", "arguments": {"code": "hang"}}),
+    );
+    request.extensions_mut().insert(party.access.clone());
+    let call = rig.service.clone().call(request);
+    hanging.spawn(async move { drop(call.await) });
+    let tenant: TenantId = ACME.parse().expect("a tenant");
+    let begun = async {
+        while (rig.deps.guard.metrics(&tenant).await.active_executions as usize) < hanging.len() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, begun).await.expect("it begins");
+}
+
+fn is_globex(step: &&Step) -> bool {
+    matches!(step, Step::Globex(_))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        max_shrink_iters: 300,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn nothing_that_a_tenant_does_changes_an_answer_of_another(steps in prop::collection::vec(step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let (together, alone) = runtime.block_on(async {
+            tokio::join!(answers(steps.iter()), answers(steps.iter().filter(is_globex)))
+        });
+        for ((deed, together), (_, alone)) in together.iter().zip(&alone) {
+            prop_assert_eq!(together, alone, "{:?}", deed);
+        }
+        prop_assert_eq!(together.len(), alone.len());
+    }
+}
