@@ -19,7 +19,7 @@ static ARGS_ONLY: LazyLock<Arc<JsonObject>> = LazyLock::new(|| {
         "properties": {"args": {"type": "object", "default": {}, "description": "What the tool's run(args) gets."}},
         "additionalProperties": false
     });
-    Arc::new(object(&schema).unwrap_or_default())
+    Arc::new(schema.as_object().cloned().unwrap_or_default())
 });
 
 /// An enabled tool; a disabled one is unknown to its callers.
@@ -37,21 +37,14 @@ pub(super) fn describe(tool: &Tool) -> McpTool {
         input_schema(tool),
     );
     shown.title = spec.title.clone();
-    shown.output_schema = spec.output_schema.as_ref().and_then(object).map(Arc::new);
+    shown.output_schema = tool.output_schema.clone();
     // The sandbox has no network and its files go with it: a call can't touch anything outside.
     shown.annotations = Some(ToolAnnotations::new().destructive(false).open_world(false));
     shown
 }
 
 pub(super) fn input_schema(tool: &Tool) -> Arc<JsonObject> {
-    match tool.record.spec.input_schema.as_ref().and_then(object) {
-        Some(schema) => Arc::new(schema),
-        None => ARGS_ONLY.clone(),
-    }
-}
-
-fn object(schema: &Value) -> Option<JsonObject> {
-    schema.as_object().cloned()
+    tool.input_schema.clone().unwrap_or_else(|| ARGS_ONLY.clone())
 }
 
 /// A call under the tool's own name.

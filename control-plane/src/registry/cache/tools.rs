@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::TenantId;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::dependency_lock::Lock;
 use crate::registry::schema::SchemaCheck;
@@ -111,6 +112,9 @@ pub struct Tool {
     pub lock: Option<Lock>,
     pub input: Option<SchemaCheck>,
     pub output: Option<SchemaCheck>,
+    /// What lists show, of which many share one.
+    pub input_schema: Option<Arc<Map<String, Value>>>,
+    pub output_schema: Option<Arc<Map<String, Value>>>,
 }
 
 impl Tool {
@@ -124,6 +128,8 @@ impl Tool {
                 .map(|lock| Lock::new(Bytes::copy_from_slice(lock.as_bytes()))),
             input: spec.input_schema.as_ref().map(SchemaCheck::of_stored),
             output: spec.output_schema.as_ref().map(SchemaCheck::of_stored),
+            input_schema: shared(spec.input_schema.as_ref()),
+            output_schema: shared(spec.output_schema.as_ref()),
             record,
             visibility,
         };
@@ -146,10 +152,16 @@ impl Tool {
     fn kib(&self) -> u32 {
         let spec = &self.record.spec;
         let lock = self.lock.as_ref().map_or(0, |lock| lock.bytes().len());
-        // Code and lock are there twice: in the record and ready to be sent. A tool without either costs about one.
-        let bytes = 2 * (self.code.len() + lock) + spec.description.len() + 1024;
+        let schemas = [&spec.input_schema, &spec.output_schema].into_iter().flatten();
+        let schemas: usize = schemas.map(|schema| schema.to_string().len()).sum();
+        // Code, lock and schemas are there twice: in the record and ready to be used. A tool without any costs about one.
+        let bytes = 2 * (self.code.len() + lock + schemas) + spec.description.len() + 1024;
         u32::try_from(bytes / 1024).unwrap_or(u32::MAX)
     }
+}
+
+fn shared(schema: Option<&Value>) -> Option<Arc<Map<String, Value>>> {
+    schema.and_then(Value::as_object).cloned().map(Arc::new)
 }
 
 impl std::fmt::Debug for Tool {
@@ -214,8 +226,8 @@ struct Listing<'a> {
     name: &'a ToolName,
     title: &'a Option<String>,
     description: &'a str,
-    input_schema: &'a Option<serde_json::Value>,
-    output_schema: &'a Option<serde_json::Value>,
+    input_schema: &'a Option<Value>,
+    output_schema: &'a Option<Value>,
 }
 
 impl<'a> Listing<'a> {

@@ -2,7 +2,7 @@
 //! container or isolate, beside the Engine's own ways to run the same code. Prints a table and each goal with met or missed.
 //!
 //! `cargo run --release -p dynamic-mcp-tests --bin bench` (after `cargo build --release --workspace --bins`);
-//! `bench isolates` and `bench tokens` measure these alone.
+//! `bench isolates`, `bench tokens` and `bench registry` measure these alone.
 
 #![expect(clippy::print_stdout, reason = "its output is the table")]
 
@@ -10,6 +10,7 @@ mod engine;
 mod isolates;
 mod load;
 mod memory;
+mod registry;
 mod report;
 mod seam;
 mod tokens;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use dynamic_mcp_tests::client::{Era, McpClient};
+use dynamic_mcp_tests::database::Schema;
 use dynamic_mcp_tests::server::{ControlPlane, Executor};
 use serde_json::json;
 
@@ -48,13 +50,19 @@ async fn measure() -> Result<()> {
     let mut report = Report::default();
     match std::env::args().nth(1).as_deref() {
         None => {
+            // Said before everything else is measured, not after.
+            let schema = Schema::new()?;
             measure_containers(&mut report).await?;
             isolates::measure(&mut report).await?;
             tokens::measure(&mut report).await?;
+            registry::measure(schema, &mut report).await?;
         }
         Some("isolates") => isolates::measure(&mut report).await?,
         Some("tokens") => tokens::measure(&mut report).await?,
-        Some(other) => bail!("unknown part {other:?}; there are isolates and tokens, and all without a word"),
+        Some("registry") => registry::measure(Schema::new()?, &mut report).await?,
+        Some(other) => {
+            bail!("unknown part {other:?}; there are isolates, tokens and registry, and all without a word")
+        }
     }
     println!("{report}");
     Ok(())

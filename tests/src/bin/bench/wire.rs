@@ -15,6 +15,22 @@ pub struct Connection {
 
 /// A whole request of the 2026 era, which needs no session.
 pub fn request(method: &str, params: &Value, name: &str) -> Vec<u8> {
+    with_headers(method, params, &format!("mcp-name: {name}\r\n"))
+}
+
+/// The same with an access token.
+pub fn request_as(token: &str, method: &str, params: &Value, name: Option<&str>) -> Vec<u8> {
+    let name = name
+        .map(|name| format!("mcp-name: {name}\r\n"))
+        .unwrap_or_default();
+    with_headers(
+        method,
+        params,
+        &format!("authorization: Bearer {token}\r\n{name}"),
+    )
+}
+
+fn with_headers(method: &str, params: &Value, headers: &str) -> Vec<u8> {
     let mut params = params.clone();
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": VERSION,
@@ -26,7 +42,7 @@ pub fn request(method: &str, params: &Value, name: &str) -> Vec<u8> {
     format!(
         "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          accept: application/json, text/event-stream\r\nmcp-protocol-version: {VERSION}\r\nmcp-method: {method}\r\n\
-         mcp-name: {name}\r\ncontent-length: {length}\r\n\r\n{body}"
+         {headers}content-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
 }
@@ -44,6 +60,15 @@ impl Connection {
 
     /// Fails when the answer is not a tool's good result.
     pub async fn call(&mut self, request: &[u8]) -> Result<()> {
+        let answer = self.ask(request).await?;
+        if contains(answer, b"structuredContent") && !contains(answer, b"\"isError\":true") {
+            return Ok(());
+        }
+        bail!("not a good answer: {}", String::from_utf8_lossy(answer));
+    }
+
+    /// The whole answer; fails when it is an error of the protocol.
+    pub async fn ask(&mut self, request: &[u8]) -> Result<&[u8]> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         let head_end = self.read_until(b"\r\n\r\n", 0).await?;
@@ -61,11 +86,10 @@ impl Connection {
                 self.read_until(b"0\r\n\r\n", head_end).await?;
             }
         }
-        let good = head.starts_with("http/1.1 200") && contains(&self.buffer, b"structuredContent");
-        if !good || contains(&self.buffer, b"\"isError\":true") {
+        if !head.starts_with("http/1.1 200") || !contains(&self.buffer, b"\"result\":") {
             bail!("not a good answer: {}", String::from_utf8_lossy(&self.buffer));
         }
-        Ok(())
+        Ok(&self.buffer)
     }
 
     async fn read_until(&mut self, end: &[u8], from: usize) -> Result<usize> {
@@ -88,6 +112,6 @@ impl Connection {
     }
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
+pub fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }

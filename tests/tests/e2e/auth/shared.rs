@@ -96,7 +96,6 @@ async fn only_an_operator_changes_it_or_reads_its_code() -> Result<()> {
         ),
         ("dynamic.tool.delete", json!({"name": "greet"})),
         ("dynamic.tool.history", json!({"name": "greet"})),
-        ("dynamic.tool.rollback", json!({"name": "greet", "to": 1})),
     ] {
         let refused = sharing.acme.refusal(tool, arguments.clone()).await?;
         assert_eq!(refused, "there is no tool named \"greet\"", "{tool}");
