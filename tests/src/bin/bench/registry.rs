@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use dynamic_mcp_control_plane::registry::cache::ToolCache;
 use dynamic_mcp_control_plane::registry::{PostgresConfig, PostgresRegistry, Registry, ToolName, ToolSpec};
+use dynamic_mcp_control_plane::tenant::{TenantDefaults, TenantLimits};
 use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
@@ -107,9 +108,23 @@ fn spec(number: usize) -> Result<ToolSpec> {
     Ok(serde_json::from_value(spec)?)
 }
 
+/// Nothing is set for any of them.
+fn defaults() -> Result<TenantDefaults> {
+    Ok(TenantDefaults {
+        limits: TenantLimits {
+            max_tools: u32::try_from(TOOLS_EACH)?,
+            max_concurrency: 8,
+            max_calls_per_window: None,
+            max_sessions: 1,
+            max_memory_mb: None,
+        },
+        policy: Arc::default(),
+    })
+}
+
 /// What a call pays to find its tool, on a replica that knows all tenants.
 async fn lookups(registry: Arc<dyn Registry>, lifecycle: &Lifecycle, report: &mut Report) -> Result<()> {
-    let cache = ToolCache::new(registry, lifecycle);
+    let cache = ToolCache::new(registry, defaults()?, lifecycle);
     let tenants = (0..TENANTS).map(tenant).collect::<Result<Vec<_>>>()?;
     for tenant in &tenants {
         cache.tools(tenant).await?;

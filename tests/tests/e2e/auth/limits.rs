@@ -134,9 +134,7 @@ async fn time_and_memory_of_a_call_are_limited_for_the_one_tenant() -> Result<()
             .await?;
         client.create_tool("hoards", hoards, json!({})).await?;
     }
-    tenants
-        .set(json!({"maxTimeoutMs": 1000}))
-        .await?;
+    tenants.set(json!({"maxTimeoutMs": 1000})).await?;
     let slow = ended(&tenants.acme, "endless", json!({})).await?;
     assert_eq!(slow["outcome"], "timed_out", "{slow}");
     ensure!(slow["durationMs"].as_u64() < Some(2_900), "{slow}");
