@@ -15,4 +15,5 @@ pub mod propagation;
 pub mod readiness;
 pub mod switch;
 pub mod telemetry;
+pub mod tls;
 pub mod wire;
