@@ -3,7 +3,10 @@
 use anyhow::bail;
 use clap::{Args, Subcommand};
 
+use dynamic_mcp_shared::clock::SystemClock;
+
 use crate::auth::dev::{self, DevCommand};
+use crate::certs::{self, CertsCommand};
 use crate::config::{Backend, Config};
 use crate::registry::{self, Roles};
 
@@ -11,6 +14,9 @@ use crate::registry::{self, Roles};
 pub enum Command {
     #[command(flatten)]
     Dev(DevCommand),
+    /// Make an authority and the certificates with which control planes and executors know each other
+    #[command(subcommand)]
+    Certs(CertsCommand),
     /// Make or change the schema in Postgres as its owner (MCP_DYNAMIC_PG_URL), and let the other roles use it
     Migrate(MigrateArgs),
 }
@@ -32,6 +38,7 @@ impl Command {
     pub async fn run(&self, config: &Config) -> anyhow::Result<()> {
         match self {
             Command::Dev(command) => dev::run(command, &config.state_dir()?).await,
+            Command::Certs(command) => certs::run(command, &SystemClock),
             Command::Migrate(args) => args.run(config).await,
         }
     }

@@ -5,6 +5,7 @@ pub mod app;
 pub mod audit;
 pub mod auth;
 pub mod catalog;
+pub mod certs;
 pub mod command;
 pub mod config;
 mod dependency_lock;
