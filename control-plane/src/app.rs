@@ -3,6 +3,7 @@
 mod executors;
 mod monitor;
 mod store;
+mod trust;
 
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ impl App {
         };
         let cache = Arc::new(ToolCache::new(registry.clone(), defaults, &lifecycle));
         let fleet = Arc::new(Fleet::default());
-        let executors = executors(cli, &settings, &fleet, &lifecycle).await?;
+        let executors = executors(cli, &settings, &fleet, &readiness, &lifecycle).await?;
         monitor::start(
             &lifecycle,
             &readiness,
@@ -228,16 +229,17 @@ async fn executors(
     cli: &Cli,
     settings: &Settings,
     fleet: &Arc<Fleet>,
+    readiness: &Readiness,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Executors> {
     if let Some(settings) = settings.fleet.clone() {
-        return Executors::joining(settings, fleet).await;
+        return Executors::joining(settings, fleet, readiness, lifecycle).await;
     }
     #[cfg(feature = "embedded-executor")]
     return Executors::embedded(&cli.engine, &settings.policy, fleet, lifecycle).await;
     #[cfg(not(feature = "embedded-executor"))]
     {
-        let _ = (cli, lifecycle);
+        let _ = cli;
         anyhow::bail!(
             "MCP_FLEET_BIND is not set, and this build has no executor of its own: set it, so that executors can join"
         )

@@ -1,5 +1,7 @@
 //! The `Fleet` service: executors join here. It translates; [`crate::scheduler::fleet`] keeps the books.
 
+mod admission;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,27 +11,29 @@ use dynamic_mcp_proto::v1::join_request::Message as Incoming;
 use dynamic_mcp_proto::v1::join_response::Message as Outgoing;
 use dynamic_mcp_proto::v1::{JoinRequest, JoinResponse, Register, Registered};
 use dynamic_mcp_shared::job::NodeStatus;
-use dynamic_mcp_shared::join_token::{JoinToken, RequireToken};
+use dynamic_mcp_shared::join_token::RequireToken;
+use dynamic_mcp_shared::tls::{self, Certificate, OnlyFrom, Peer, Role};
 use futures::Stream;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::service::InterceptorLayer;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
-use crate::scheduler::fleet::{Fleet, HEARTBEAT_INTERVAL, Membership, NodeInfo, STALE_AFTER, StatusSource};
+pub use self::admission::Admission;
+use self::admission::NotAdmitted;
+use crate::scheduler::fleet::{
+    ExecutorChannel, Fleet, HEARTBEAT_INTERVAL, Membership, NodeInfo, STALE_AFTER, StatusSource,
+};
 
 const REGISTER_DEADLINE: Duration = Duration::from_secs(10);
-const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// A cut network is noticed after two of these.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// HTTP/2's default window is 64 KiB: one large result would stall every call beside it.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// Serves until it is stopped. That is not the lifecycle's matter: jobs that end within the grace time of a shutdown may
 /// still need executors, and nobody should wait for the service itself.
@@ -39,24 +43,25 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 pub async fn serve(
     listener: TcpListener,
     fleet: Arc<Fleet>,
-    token: JoinToken,
+    admission: Admission,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let members = TaskTracker::new();
+    let token = admission.join_token.require();
+    let incoming = tls::incoming(listener, admission.trust.clone());
     let service = FleetService {
         fleet,
-        token: token.clone(),
+        admission,
         members: members.clone(),
         stop: stop.clone(),
     };
-    let service: InterceptedService<_, RequireToken> =
-        FleetServer::with_interceptor(service, token.require());
+    let service: InterceptedService<_, RequireToken> = FleetServer::with_interceptor(service, token);
     let served = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
-        .tcp_nodelay(true)
+        .layer(InterceptorLayer::new(OnlyFrom(Role::Executor)))
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await;
     members.close();
     members.wait().await;
@@ -65,7 +70,7 @@ pub async fn serve(
 
 struct FleetService {
     fleet: Arc<Fleet>,
-    token: JoinToken,
+    admission: Admission,
     members: TaskTracker,
     stop: CancellationToken,
 }
@@ -78,6 +83,7 @@ impl FleetRpc for FleetService {
         &self,
         request: Request<Streaming<JoinRequest>>,
     ) -> Result<Response<Self::JoinStream>, Status> {
+        let certificate = Peer::certificate(&request);
         let mut incoming = request.into_inner();
         let register = match tokio::time::timeout(REGISTER_DEADLINE, incoming.message()).await {
             Ok(Ok(Some(JoinRequest {
@@ -87,7 +93,7 @@ impl FleetRpc for FleetService {
             Ok(Err(status)) => return Err(status),
             Err(_) => return Err(Status::deadline_exceeded("no `register` came")),
         };
-        let (info, status, channel) = self.admit(register)?;
+        let (info, status, channel) = self.admit(register, certificate.as_deref())?;
         let id = info.id.clone();
         let runtimes: Vec<_> = status
             .runtimes
@@ -129,25 +135,32 @@ impl FleetService {
     fn admit(
         &self,
         register: Register,
-    ) -> Result<(NodeInfo, NodeStatus, crate::scheduler::fleet::ExecutorChannel), Status> {
+        certificate: Option<&Certificate>,
+    ) -> Result<(NodeInfo, NodeStatus, ExecutorChannel), Status> {
         let invalid = |error: &dyn std::fmt::Display| Status::invalid_argument(error.to_string());
         let status = register
             .status
             .ok_or_else(|| Status::invalid_argument("`status` is missing"))?;
         let status = NodeStatus::try_from(status).map_err(|error| invalid(&error))?;
         let id = register.executor_id.parse().map_err(|error| invalid(&error))?;
-        let channel = channel_to(&register.address)
-            .map_err(|error| Status::invalid_argument(format!("address {:?}: {error}", register.address)))?;
+        let refused = |error: NotAdmitted| {
+            tracing::warn!(executor.id = %id, address = register.address, why = %error, "an executor was refused");
+            Status::from(error)
+        };
+        let address = self
+            .admission
+            .check(&id, &register.address, certificate)
+            .map_err(refused)?;
+        let channel = self
+            .admission
+            .channel(&id, &address)
+            .map_err(|error| invalid(&error))?;
         let info = NodeInfo {
             id,
             epoch: register.epoch,
             version: register.version,
         };
-        Ok((
-            info,
-            status,
-            InterceptedService::new(channel, self.token.attach()),
-        ))
+        Ok((info, status, channel))
     }
 }
 
@@ -168,16 +181,4 @@ async fn listen(incoming: &mut Streaming<JoinRequest>, member: &Membership) -> S
             Err(_) => return "its heartbeats ceased".to_owned(),
         }
     }
-}
-
-fn channel_to(address: &str) -> Result<Channel, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(address.to_owned())?
-        .connect_timeout(CONNECT_DEADLINE)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .tcp_nodelay(true);
-    Ok(endpoint.connect_lazy())
 }

@@ -27,6 +27,8 @@ pub const AUDIT_ERRORS: &str = "dynamic_mcp_audit_errors_total";
 pub const HTTP_REFUSALS: &str = "dynamic_mcp_http_refusals_total";
 pub const HTTP_CONNECTIONS: &str = "dynamic_mcp_http_connections_active";
 pub const EXECUTORS: &str = "dynamic_mcp_executors";
+/// Seconds since 1970; there only with certificates between the planes.
+pub const CERTIFICATE_EXPIRES_AT: &str = "dynamic_mcp_certificate_expires_at_seconds";
 
 /// What the time of a call is spent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,11 @@ pub fn describe() {
     describe_counter!(HTTP_REFUSALS, "Requests refused before MCP saw them");
     describe_gauge!(HTTP_CONNECTIONS, "Open HTTP connections");
     describe_gauge!(EXECUTORS, "Executors that are joined");
+    describe_gauge!(
+        CERTIFICATE_EXPIRES_AT,
+        Unit::Seconds,
+        "When this side's certificate expires"
+    );
 
     for gauge in [
         PROCESS_UPTIME,

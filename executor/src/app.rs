@@ -2,19 +2,21 @@
 
 mod embedded;
 mod engines;
+mod trust;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use dynamic_mcp_shared::ids::ExecutorId;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::policy::SandboxPolicy;
+use dynamic_mcp_shared::tls::{self, Trust};
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
 
 use crate::cli::EngineArgs;
 use crate::config::{self, Config};
-use crate::fleet::FleetClient;
+use crate::fleet::{Credentials, FleetClient};
 use crate::grpc::Deadlines;
 use crate::identity::Identity;
 use crate::node::Node;
@@ -43,48 +45,45 @@ impl App {
     /// ends.
     ///
     /// # Errors
-    /// When the settings contradict each other, or the state directory or the listener can't be used. An engine or a
-    /// control plane that does not answer is no error: the node says that it is not ready, and goes on trying.
+    /// When the settings contradict each other, or the certificates, the state directory or the listener can't be used.
+    /// An engine or a control plane that does not answer is no error: the node says that it is not ready, and goes on
+    /// trying.
     pub async fn start_on(
         listener: TcpListener,
         config: &Config,
         lifecycle: &Lifecycle,
     ) -> anyhow::Result<Self> {
-        let node = Arc::new(build_node(&config.engine, &config.policy, lifecycle).await?);
-        Self::serve(node, listener, config, lifecycle)
-    }
-
-    /// The same over a node that is there already.
-    ///
-    /// # Errors
-    /// When the listener can't be used.
-    pub fn serve(
-        node: Arc<Node>,
-        listener: TcpListener,
-        config: &Config,
-        lifecycle: &Lifecycle,
-    ) -> anyhow::Result<Self> {
         let local_addr = listener.local_addr().context("the bound address")?;
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let trust = config.tls.clone().map(trust::open).transpose()?;
+        let address = address(config, local_addr, trust.as_deref())?;
+        let id = trust.as_deref().and_then(trust::executor_id);
+        let node = Arc::new(build_node(&config.engine, &config.policy, id, lifecycle).await?);
+        if let Some(trust) = &trust {
+            trust::keep_current(trust, lifecycle);
+        }
+        if let Some(file) = &config.join_token_file {
+            config.join_token.keep_current(file.clone(), lifecycle);
+        }
+        let incoming = tls::incoming(listener, trust.clone());
         let stop = node.serve(incoming, &config.join_token, Deadlines::default(), lifecycle);
         tracing::info!(
             executor.id = %node.identity().id,
             epoch = node.identity().epoch,
             address = %local_addr,
             slots = node.capacity().slots(),
+            encrypted = trust.is_some(),
             "executor started"
         );
         if config.control_plane.is_empty() {
             tracing::warn!("MCP_CONTROL_PLANE_URL is not set: this executor joins no fleet");
         }
-        let address = config
-            .advertise
-            .clone()
-            .unwrap_or_else(|| format!("http://{local_addr}"));
         let fleet = FleetClient::new(
             Arc::clone(&node),
             address,
-            config.join_token.clone(),
+            Credentials {
+                join_token: config.join_token.clone(),
+                trust,
+            },
             lifecycle.clone(),
             stop,
         );
@@ -112,13 +111,34 @@ impl App {
     }
 }
 
+/// Where the control plane is told to reach this executor; its certificate is good for that.
+fn address(config: &Config, bound: SocketAddr, trust: Option<&Trust>) -> anyhow::Result<String> {
+    let scheme = if trust.is_some() { "https" } else { "http" };
+    let address = config
+        .advertise
+        .clone()
+        .unwrap_or_else(|| format!("{scheme}://{bound}"));
+    if let Some(trust) = trust {
+        let url: http::Uri = address.parse().context("MCP_EXECUTOR_ADVERTISE")?;
+        trust.must_cover(url.host().unwrap_or_default())?;
+    }
+    Ok(address)
+}
+
+/// `id`: as a certificate says; without one it is the state directory's matter.
 async fn build_node(
     args: &EngineArgs,
     policy: &SandboxPolicy,
+    id: Option<&ExecutorId>,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Node> {
     config::check_engine(args)?;
-    let identity = Arc::new(Identity::claim(&config::state_dir(args))?);
+    let state_dir = config::state_dir(args);
+    let identity = match id {
+        Some(id) => Identity::claim_as(&state_dir, id)?,
+        None => Identity::claim(&state_dir)?,
+    };
+    let identity = Arc::new(identity);
     let engines = engines::engines(args, policy, &identity, lifecycle).await?;
     Ok(Node::new(identity, Arc::new(engines), args.slots, policy.clone()))
 }

@@ -5,6 +5,7 @@ mod node;
 
 use clap::Parser;
 use dynamic_mcp_shared::policy::SandboxPolicy;
+use dynamic_mcp_shared::tls::TlsArgs;
 
 pub use engine::{CpuLimit, EngineArgs, ExecutionEngine};
 pub use node::{NodeArgs, TelemetryArgs};
@@ -18,6 +19,9 @@ pub use node::{NodeArgs, TelemetryArgs};
 pub struct Cli {
     #[command(flatten)]
     pub node: NodeArgs,
+
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     #[command(flatten)]
     pub engine: EngineArgs,

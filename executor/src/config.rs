@@ -8,6 +8,7 @@ use std::time::Duration;
 use dynamic_mcp_shared::join_token::JoinToken;
 use dynamic_mcp_shared::policy::SandboxPolicy;
 use dynamic_mcp_shared::telemetry::TelemetryConfig;
+use dynamic_mcp_shared::tls::{self, TlsFiles};
 use secrecy::SecretString;
 
 use crate::cli::{Cli, EngineArgs, NodeArgs, TelemetryArgs};
@@ -19,10 +20,14 @@ use crate::kept::KeptConfig;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub bind: SocketAddr,
-    /// `None`: `http://` and the address that was bound.
+    /// `None`: the address that was bound.
     pub advertise: Option<String>,
     pub control_plane: Vec<String>,
     pub join_token: JoinToken,
+    /// Where the token came from, and comes from when it is rotated.
+    pub join_token_file: Option<PathBuf>,
+    /// `None`: plaintext.
+    pub tls: Option<TlsFiles>,
     pub engine: EngineArgs,
     pub policy: SandboxPolicy,
     pub telemetry: TelemetryConfig,
@@ -60,21 +65,82 @@ impl Config {
             return Err(fault(
                 "MCP_EXECUTOR_ADVERTISE",
                 format!(
-                    "is needed because nobody can dial the bind address {bind}; set it to http://host:port"
+                    "is needed because nobody can dial the bind address {bind}; set it to https://host:port"
                 ),
             ));
         }
+        let files = cli
+            .tls
+            .files()
+            .map_err(|(setting, problem)| fault(setting, problem))?;
+        let mut urls = control_plane
+            .iter()
+            .map(|url| ("MCP_CONTROL_PLANE_URL", url.as_str()))
+            .chain(
+                advertise
+                    .iter()
+                    .map(|url| ("MCP_EXECUTOR_ADVERTISE", url.as_str())),
+            );
+        match &files {
+            Some(_) => urls.try_for_each(|(setting, url)| check_encrypted(setting, url)),
+            None if cli.tls.insecure => urls.try_for_each(|(setting, url)| check_plaintext(setting, url)),
+            None => check_stays_here(bind, urls),
+        }?;
         Ok(Self {
             bind,
             advertise,
             control_plane,
-            join_token: join_token(&cli.node)?,
+            join_token: join_token(&cli.node, files.is_some())?,
+            join_token_file: cli.node.join_token_file,
+            tls: files,
             engine: cli.engine,
             policy: cli.policy,
             telemetry: telemetry(cli.telemetry),
             shutdown_grace: Duration::from_secs(shutdown_grace_seconds.into()),
         })
     }
+}
+
+fn check_encrypted(setting: &'static str, url: &str) -> Result<(), ConfigError> {
+    if url.starts_with("https://") {
+        return Ok(());
+    }
+    let problem = format!("{url} must begin with https:// with {}", tls::CERT_FILE);
+    Err(fault(setting, problem))
+}
+
+fn check_plaintext(setting: &'static str, url: &str) -> Result<(), ConfigError> {
+    if url.starts_with("http://") {
+        return Ok(());
+    }
+    let problem = format!(
+        "{url} needs {}, {} and {}, or must begin with http://",
+        tls::CA_FILE,
+        tls::CERT_FILE,
+        tls::KEY_FILE
+    );
+    Err(fault(setting, problem))
+}
+
+/// Without certificates nothing may leave this machine.
+fn check_stays_here<'a>(
+    bind: SocketAddr,
+    urls: impl Iterator<Item = (&'static str, &'a str)>,
+) -> Result<(), ConfigError> {
+    if !bind.ip().is_loopback() {
+        return Err(fault("MCP_EXECUTOR_BIND", tls::in_plaintext(&bind.to_string())));
+    }
+    for (setting, url) in urls {
+        check_plaintext(setting, url)?;
+        let host = url
+            .parse::<http::Uri>()
+            .ok()
+            .and_then(|url| url.host().map(str::to_owned));
+        if !host.is_some_and(|host| tls::is_loopback(&host)) {
+            return Err(fault(setting, tls::in_plaintext(url)));
+        }
+    }
+    Ok(())
 }
 
 /// What clap can't see of the engine's settings: how they fit each other and this machine.
@@ -191,23 +257,24 @@ pub fn state_dir(args: &EngineArgs) -> PathBuf {
     })
 }
 
-/// Needed on loopback as well: whoever shares the machine could otherwise run code here.
-fn join_token(args: &NodeArgs) -> Result<JoinToken, ConfigError> {
+/// Without certificates it is needed on loopback as well: whoever shares the machine could otherwise run code here.
+fn join_token(args: &NodeArgs, with_certificates: bool) -> Result<JoinToken, ConfigError> {
     let (setting, secret) = match (&args.join_token, &args.join_token_file) {
         (Some(secret), _) => ("MCP_JOIN_TOKEN", secret.clone()),
         (None, Some(file)) => {
             let text = read(file).map_err(|problem| fault("MCP_JOIN_TOKEN_FILE", problem))?;
-            ("MCP_JOIN_TOKEN_FILE", SecretString::from(text.trim()))
+            ("MCP_JOIN_TOKEN_FILE", SecretString::from(text))
         }
+        (None, None) if with_certificates => return Ok(JoinToken::none()),
         (None, None) => {
             return Err(fault(
                 "MCP_JOIN_TOKEN",
-                "is needed: the secret that the control plane was given, in this variable or in the file that \
-                 MCP_JOIN_TOKEN_FILE names",
+                "is needed without certificates: the secret that the control plane was given, in this variable or in \
+                 the file that MCP_JOIN_TOKEN_FILE names",
             ));
         }
     };
-    JoinToken::new(secret).map_err(|error| fault(setting, error.to_string()))
+    JoinToken::new(&secret).map_err(|error| fault(setting, error.to_string()))
 }
 
 fn telemetry(args: TelemetryArgs) -> TelemetryConfig {
@@ -252,7 +319,10 @@ mod tests {
     #[test]
     fn without_a_join_token_nothing_starts_on_any_address() {
         assert_eq!(setting_at_fault(&[]), "MCP_JOIN_TOKEN");
-        assert_eq!(setting_at_fault(&["--executor-bind=0.0.0.0:1"]), "MCP_JOIN_TOKEN");
+        assert_eq!(
+            setting_at_fault(&["--executor-bind=0.0.0.0:1", "--insecure"]),
+            "MCP_JOIN_TOKEN"
+        );
         assert_eq!(setting_at_fault(&["--join-token=short"]), "MCP_JOIN_TOKEN");
     }
 
@@ -266,6 +336,67 @@ mod tests {
             setting_at_fault(&["--join-token-file=/does/not/exist"]),
             "MCP_JOIN_TOKEN_FILE"
         );
+    }
+
+    const TLS: [&str; 3] = ["--tls-ca-file=ca", "--tls-cert-file=cert", "--tls-key-file=key"];
+
+    #[test]
+    fn with_certificates_a_join_token_is_a_matter_of_taste() {
+        assert!(!config(&TLS).unwrap().join_token.is_needed());
+        let both = [TLS.as_slice(), &[TOKEN]].concat();
+        assert!(config(&both).unwrap().join_token.is_needed());
+    }
+
+    #[test]
+    fn plaintext_leaves_this_machine_only_when_told_to() {
+        let beyond = [
+            (&["--executor-bind=0.0.0.0:1"][..], "MCP_EXECUTOR_BIND"),
+            (&["--executor-advertise=http://node:1"], "MCP_EXECUTOR_ADVERTISE"),
+            (&["--control-plane-url=http://control:1"], "MCP_CONTROL_PLANE_URL"),
+            (
+                &["--control-plane-url=http://127.0.0.1:1,http://10.0.0.1:1"],
+                "MCP_CONTROL_PLANE_URL",
+            ),
+        ];
+        for (flags, setting) in beyond {
+            let flags = [flags, &[TOKEN]].concat();
+            let error = config(&flags).unwrap_err();
+            assert_eq!(error.setting, setting);
+            assert!(error.problem.contains("dynamic-mcp certs"), "{error}");
+            assert!(error.problem.contains("--insecure"), "{error}");
+            assert!(
+                config(&[flags.as_slice(), &["--insecure"]].concat()).is_ok(),
+                "{setting}"
+            );
+        }
+        let here = ["--control-plane-url=http://localhost:1,http://[::1]:2", TOKEN];
+        assert!(config(&here).is_ok());
+    }
+
+    #[test]
+    fn an_address_begins_as_the_connection_does() {
+        for (flags, setting) in [
+            (
+                [TLS.as_slice(), &["--control-plane-url=http://127.0.0.1:1"]].concat(),
+                "MCP_CONTROL_PLANE_URL",
+            ),
+            (
+                [TLS.as_slice(), &["--executor-advertise=http://127.0.0.1:1"]].concat(),
+                "MCP_EXECUTOR_ADVERTISE",
+            ),
+            (
+                vec![TOKEN, "--control-plane-url=https://127.0.0.1:1"],
+                "MCP_CONTROL_PLANE_URL",
+            ),
+            (
+                vec![TOKEN, "--insecure", "--control-plane-url=https://control:1"],
+                "MCP_CONTROL_PLANE_URL",
+            ),
+            (vec![TOKEN, "--tls-ca-file=ca"], "MCP_TLS_CERT_FILE"),
+            ([TLS.as_slice(), &["--insecure"]].concat(), "MCP_FLEET_INSECURE"),
+        ] {
+            assert_eq!(setting_at_fault(&flags), setting);
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use dynamic_mcp_shared::join_token::JoinToken;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
+use dynamic_mcp_shared::tls::Trust;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -34,26 +35,34 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub struct FleetClient {
     node: Arc<Node>,
-    /// Where the control plane reaches this executor: "http://host:port".
+    /// Where the control plane reaches this executor: "https://host:port", or "http://" without certificates.
     address: String,
-    join_token: JoinToken,
+    credentials: Credentials,
     lifecycle: Lifecycle,
     /// Cancelled when the last job has ended and serving ends: only then does the executor leave.
     stop: CancellationToken,
+}
+
+/// By what the two planes know each other.
+#[derive(Clone)]
+pub struct Credentials {
+    pub join_token: JoinToken,
+    /// `None`: plaintext.
+    pub trust: Option<Arc<Trust>>,
 }
 
 impl FleetClient {
     pub fn new(
         node: Arc<Node>,
         address: String,
-        join_token: JoinToken,
+        credentials: Credentials,
         lifecycle: Lifecycle,
         stop: CancellationToken,
     ) -> Self {
         Self {
             node,
             address,
-            join_token,
+            credentials,
             lifecycle,
             stop,
         }

@@ -40,11 +40,29 @@ pub enum Holder {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the executor's state directory can't be used: {step} {path}")]
-pub struct IdentityError {
-    step: &'static str,
-    path: PathBuf,
-    source: io::Error,
+pub enum IdentityError {
+    #[error("the executor's state directory can't be used: {step} {path}")]
+    Unusable {
+        step: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "MCP_TLS_CERT_FILE: the certificate is executor {id}'s, and another process of {} is that already: give each \
+         executor a certificate of its own",
+        .state_dir.display()
+    )]
+    Held { id: ExecutorId, state_dir: PathBuf },
+    #[error(
+        "MCP_TLS_CERT_FILE: the certificate is executor {wanted}'s, and {} is executor {found}'s: make a certificate for \
+         that one (dynamic-mcp certs executor --id {found}), or let MCP_EXECUTOR_STATE_DIR name a new directory",
+        .state_dir.display()
+    )]
+    Another {
+        wanted: ExecutorId,
+        found: ExecutorId,
+        state_dir: PathBuf,
+    },
 }
 
 impl Identity {
@@ -77,6 +95,37 @@ impl Identity {
             at("locking", &dir)(taken)
         })?;
         Self::hold(state_dir, executors, id, lock, 0)
+    }
+
+    /// Takes the id that a certificate says. A new state directory becomes that executor's; one that another executor
+    /// left is not taken over, for what that one left on the machine would stay without an owner's name.
+    ///
+    /// # Errors
+    /// When the directory can't be used, is another executor's, or a living process has that id.
+    pub fn claim_as(state_dir: &Path, id: &ExecutorId) -> Result<Self, IdentityError> {
+        let executors = state_dir.join("executors");
+        fs::create_dir_all(&executors).map_err(at("making", &executors))?;
+        let _turn = take_turn(&executors)?;
+        let known = known_ids(&executors)?;
+        let dir = executors.join(id.as_str());
+        if !known.contains(id) {
+            for other in known {
+                if lock_if_free(&executors, &other)?.is_some() {
+                    return Err(IdentityError::Another {
+                        wanted: id.clone(),
+                        found: other,
+                        state_dir: state_dir.to_owned(),
+                    });
+                }
+            }
+            fs::create_dir(&dir).map_err(at("making", &dir))?;
+        }
+        let lock = lock_if_free(&executors, id)?.ok_or_else(|| IdentityError::Held {
+            id: id.clone(),
+            state_dir: state_dir.to_owned(),
+        })?;
+        let last = read_epoch(&dir).map_err(at("reading the epoch in", &dir))?;
+        Self::hold(state_dir, executors, id.clone(), lock, last)
     }
 
     /// Whether a process of this state directory holds the id; this process holds its own.
@@ -125,7 +174,7 @@ impl Identity {
 
 fn at(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> IdentityError {
     let path = path.to_owned();
-    move |source| IdentityError { step, path, source }
+    move |source| IdentityError::Unusable { step, path, source }
 }
 
 /// Waits for the moment in which no other process claims or looks.
@@ -222,6 +271,40 @@ mod tests {
     fn an_id_of_another_state_directory_is_unknown() {
         let (here, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         assert_eq!(claim(&here).holder(&claim(&elsewhere).id), Holder::Unknown);
+    }
+
+    #[test]
+    fn a_new_directory_becomes_that_of_the_certificates_executor() {
+        let state = tempfile::tempdir().unwrap();
+        let id: ExecutorId = "exe_one".parse().unwrap();
+        let first = Identity::claim_as(state.path(), &id).unwrap();
+        assert_eq!((&first.id, first.epoch), (&id, 1));
+        drop(first);
+        assert_eq!(Identity::claim_as(state.path(), &id).unwrap().epoch, 2);
+    }
+
+    #[test]
+    fn a_directory_of_another_executor_is_not_taken_over() {
+        let state = tempfile::tempdir().unwrap();
+        let found = claim(&state).id.clone();
+        let error = Identity::claim_as(state.path(), &"exe_one".parse().unwrap()).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.contains(&format!("--id {found}")) && said.contains("exe_one"),
+            "{said}"
+        );
+        assert_eq!(Identity::claim_as(state.path(), &found).unwrap().id, found);
+    }
+
+    #[test]
+    fn an_id_of_a_certificate_is_one_process_alone_and_has_living_neighbours() {
+        let state = tempfile::tempdir().unwrap();
+        let (one, two): (ExecutorId, ExecutorId) = ("exe_one".parse().unwrap(), "exe_two".parse().unwrap());
+        let first = Identity::claim_as(state.path(), &one).unwrap();
+        let second = Identity::claim_as(state.path(), &two).unwrap();
+        assert_eq!(first.holder(&second.id), Holder::Alive);
+        let error = Identity::claim_as(state.path(), &one).unwrap_err();
+        assert!(matches!(error, IdentityError::Held { .. }), "{error}");
     }
 
     #[test]

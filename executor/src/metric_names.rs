@@ -30,3 +30,5 @@ pub const ZYGOTE_RENEWALS_TOTAL: &str = "dynamic_mcp_executor_zygote_renewals_to
 pub const ZYGOTES_STALLED_TOTAL: &str = "dynamic_mcp_executor_zygotes_stalled_total";
 /// Histogram: from the start of a zygote to its being ready.
 pub const ZYGOTE_START_SECONDS: &str = "dynamic_mcp_executor_zygote_start_seconds";
+/// Gauge: seconds since 1970.
+pub const CERTIFICATE_EXPIRES_AT: &str = "dynamic_mcp_executor_certificate_expires_at_seconds";

@@ -10,9 +10,11 @@ use dynamic_mcp_shared::job::NodeStatus;
 use dynamic_mcp_shared::join_token::JoinToken;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::policy::SandboxPolicy;
+use dynamic_mcp_shared::tls::{OnlyFrom, Role};
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic_health::server::HealthReporter;
@@ -103,6 +105,7 @@ impl Node {
         .into_server(token);
         let streams = self.capacity.slots().saturating_add(SPARE_STREAMS);
         let router = Server::builder()
+            .layer(InterceptorLayer::new(OnlyFrom(Role::ControlPlane)))
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .initial_stream_window_size(STREAM_WINDOW)

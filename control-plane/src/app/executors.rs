@@ -8,18 +8,19 @@ use anyhow::Context as _;
 use dynamic_mcp_executor::app::{EmbeddedExecutor, embedded};
 #[cfg(feature = "embedded-executor")]
 use dynamic_mcp_executor::cli::EngineArgs;
-#[cfg(feature = "embedded-executor")]
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 #[cfg(feature = "embedded-executor")]
 use dynamic_mcp_shared::policy::SandboxPolicy;
+use dynamic_mcp_shared::readiness::Readiness;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 #[cfg(feature = "embedded-executor")]
 use tonic::service::interceptor::InterceptedService;
 
+use super::trust;
 use crate::config::FleetSettings;
-use crate::grpc;
+use crate::grpc::{self, Admission};
 use crate::scheduler::fleet::Fleet;
 #[cfg(feature = "embedded-executor")]
 use crate::scheduler::fleet::{Membership, NodeInfo, StatusSource};
@@ -42,13 +43,31 @@ pub(super) enum Executors {
 
 impl Executors {
     /// Lets executors join at the configured address.
-    pub(super) async fn joining(settings: FleetSettings, fleet: &Arc<Fleet>) -> anyhow::Result<Self> {
+    pub(super) async fn joining(
+        settings: FleetSettings,
+        fleet: &Arc<Fleet>,
+        readiness: &Readiness,
+        lifecycle: &Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let trust = settings.tls.map(|files| trust::open(files, readiness, lifecycle));
+        let admission = Admission {
+            join_token: settings.join_token,
+            trust: trust.transpose()?,
+            insecure: settings.insecure,
+        };
+        if let Some(file) = settings.join_token_file {
+            admission.join_token.keep_current(file, lifecycle);
+        }
         let listener = TcpListener::bind(settings.bind)
             .await
             .with_context(|| format!("MCP_FLEET_BIND: {} can't be bound", settings.bind))?;
-        tracing::info!(address = %listener.local_addr()?, "waiting for executors");
+        tracing::info!(
+            address = %listener.local_addr()?,
+            encrypted = admission.trust.is_some(),
+            "waiting for executors"
+        );
         let (stop, service) = (CancellationToken::new(), TaskTracker::new());
-        let serve = grpc::serve(listener, fleet.clone(), settings.join_token, stop.clone());
+        let serve = grpc::serve(listener, fleet.clone(), admission, stop.clone());
         service.spawn(async move {
             if let Err(error) = serve.await {
                 tracing::error!(%error, "the fleet service ended");

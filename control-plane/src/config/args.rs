@@ -165,7 +165,8 @@ pub struct FleetArgs {
     #[arg(long, env = "MCP_FLEET_BIND", value_name = "ADDRESS")]
     pub fleet_bind: Option<SocketAddr>,
 
-    /// Secret that both planes share, at least 16 characters; prefer the file, a flag is visible to other users
+    /// Secret that both planes share, at least 16 characters, or several while it is rotated; prefer the file, a flag is
+    /// visible to other users
     #[arg(
         long,
         env = "MCP_JOIN_TOKEN",
@@ -176,7 +177,7 @@ pub struct FleetArgs {
     )]
     pub join_token: Option<SecretString>,
 
-    /// File that holds the join token
+    /// File that holds the join token, or several, one a line; changes are noticed
     #[arg(long, env = "MCP_JOIN_TOKEN_FILE", value_name = "FILE")]
     pub join_token_file: Option<PathBuf>,
 }

@@ -8,6 +8,7 @@ use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser};
 #[cfg(feature = "embedded-executor")]
 use dynamic_mcp_executor::cli::EngineArgs;
 use dynamic_mcp_shared::policy::SandboxPolicy;
+use dynamic_mcp_shared::tls::TlsArgs;
 
 use super::args::{
     AuditArgs, AuthArgs, FleetArgs, GuardArgs, HttpArgs, LaterArgs, RegistryArgs, ServerArgs, TelemetryArgs,
@@ -56,6 +57,8 @@ pub struct Config {
     pub audit: AuditArgs,
     #[command(flatten)]
     pub fleet: FleetArgs,
+    #[command(flatten)]
+    pub tls: TlsArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
     #[command(flatten)]

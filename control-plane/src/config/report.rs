@@ -41,10 +41,7 @@ pub fn runtime_config(settings: &Settings) -> Value {
             "maxFileBytes": settings.audit.max_file_bytes,
             "maxFiles": settings.audit.max_files,
         },
-        "fleet": {
-            "bind": settings.fleet.as_ref().map(|fleet| fleet.bind.to_string()),
-            "joinToken": presence(settings.fleet.is_some()),
-        },
+        "fleet": fleet(settings),
         "telemetry": {
             "log": settings.telemetry.filter,
             "logFormat": match settings.telemetry.format {
@@ -143,6 +140,17 @@ fn registry(settings: &Settings) -> Value {
     report["maxTools"] = settings.tenant.max_tools.into();
     report["readOnly"] = registry.read_only.into();
     report
+}
+
+fn fleet(settings: &Settings) -> Value {
+    let fleet = settings.fleet.as_ref();
+    let files = fleet.and_then(|fleet| fleet.tls.as_ref());
+    json!({
+        "bind": fleet.map(|fleet| fleet.bind.to_string()),
+        "joinToken": presence(fleet.is_some_and(|fleet| fleet.join_token.is_needed())),
+        "tls": files.map(|files| json!({"caFile": files.ca, "certFile": files.cert, "keyFile": files.key})),
+        "insecure": fleet.is_some_and(|fleet| fleet.insecure),
+    })
 }
 
 fn sandbox(settings: &Settings) -> Value {

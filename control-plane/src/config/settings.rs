@@ -7,6 +7,7 @@ use std::time::Duration;
 use dynamic_mcp_shared::join_token::JoinToken;
 use dynamic_mcp_shared::policy::SandboxPolicy;
 use dynamic_mcp_shared::telemetry::TelemetryConfig;
+use dynamic_mcp_shared::tls::TlsFiles;
 use secrecy::SecretString;
 
 use super::{AuthSettings, Transport};
@@ -69,4 +70,10 @@ pub enum Backend {
 pub struct FleetSettings {
     pub bind: SocketAddr,
     pub join_token: JoinToken,
+    /// Where the token came from, and comes from when it is rotated.
+    pub join_token_file: Option<PathBuf>,
+    /// `None`: plaintext.
+    pub tls: Option<TlsFiles>,
+    /// Plaintext may leave this machine.
+    pub insecure: bool,
 }

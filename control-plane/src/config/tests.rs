@@ -193,6 +193,72 @@ fn executors_need_a_join_token_to_join_with() {
     assert!(refused(&["--join-token=0123456789abcdef"]).contains("without MCP_FLEET_BIND"));
 }
 
+const TLS: [&str; 3] = ["--tls-ca-file=ca", "--tls-cert-file=cert", "--tls-key-file=key"];
+
+/// What follows the command's name and nothing else.
+fn fleet(arguments: &[&str]) -> Result<FleetSettings, ConfigError> {
+    let arguments = [["--state-dir=/state"].as_slice(), arguments].concat();
+    let settings = parse(&arguments).unwrap().config.validate()?;
+    Ok(settings.fleet.unwrap())
+}
+
+#[test]
+fn with_certificates_executors_may_join_from_anywhere_and_need_no_token() {
+    let settings = fleet(&[TLS.as_slice(), &["--fleet-bind=0.0.0.0:8789"]].concat()).unwrap();
+    assert!(settings.tls.is_some() && !settings.join_token.is_needed());
+    let settings = fleet(&[TLS.as_slice(), &FLEET].concat()).unwrap();
+    assert!(settings.join_token.is_needed());
+}
+
+#[test]
+fn plaintext_leaves_this_machine_only_when_told_to() {
+    let beyond = ["--fleet-bind=0.0.0.0:8789", "--join-token=0123456789abcdef"];
+    let message = fleet(&beyond).unwrap_err().to_string();
+    for needed in [
+        "MCP_FLEET_BIND",
+        "dynamic-mcp certs",
+        "MCP_TLS_CERT_FILE",
+        "--insecure",
+    ] {
+        assert!(message.contains(needed), "{message}");
+    }
+    for allowed in ["--insecure", "--fleet-insecure=true"] {
+        let arguments = [beyond.as_slice(), &["--state-dir=/state", allowed]].concat();
+        let settings = parse(&arguments).unwrap().config.validate().unwrap();
+        assert!(settings.fleet.unwrap().insecure);
+        assert!(
+            settings.warnings[0].contains("not encrypted"),
+            "{:?}",
+            settings.warnings
+        );
+    }
+}
+
+#[test]
+fn settings_of_trust_that_contradict_each_other_are_refused() {
+    for (arguments, message) in [
+        (
+            [TLS.as_slice(), &["--fleet-bind=127.0.0.1:1", "--insecure"]].concat(),
+            "MCP_FLEET_INSECURE (--fleet-insecure): has no effect with MCP_TLS_CERT_FILE",
+        ),
+        (
+            vec!["--fleet-bind=127.0.0.1:1", "--tls-cert-file=x"],
+            "MCP_TLS_CA_FILE (--tls-ca-file): is needed with MCP_TLS_CERT_FILE",
+        ),
+        (
+            vec!["--tls-ca-file=x"],
+            "MCP_TLS_CA_FILE (--tls-ca-file): has no effect without",
+        ),
+        (
+            vec!["--insecure"],
+            "MCP_FLEET_INSECURE (--fleet-insecure): has no effect without",
+        ),
+    ] {
+        let refused = fleet(&arguments).unwrap_err().to_string();
+        assert!(refused.starts_with(message), "{refused}");
+    }
+}
+
 #[test]
 fn a_wrong_value_is_answered_with_the_variable_the_flag_and_what_is_allowed() {
     let message = misread(&["--http-max-request-bytes=99999999"]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dynamic_mcp_shared::join_token::JoinToken;
 use dynamic_mcp_shared::telemetry::TelemetryConfig;
+use dynamic_mcp_shared::tls;
 use secrecy::ExposeSecret as _;
 
 use super::auth::{JWT_NEEDED, JWT_ONLY};
@@ -40,7 +41,14 @@ const ADMIN_TOKEN: [&str; 3] = [
     "MCP_ADMIN_TOKEN_FILE",
     "MCP_REQUIRE_ADMIN_TOKEN",
 ];
-const FLEET_ONLY: [&str; 2] = ["MCP_JOIN_TOKEN", "MCP_JOIN_TOKEN_FILE"];
+const FLEET_ONLY: [&str; 6] = [
+    "MCP_JOIN_TOKEN",
+    "MCP_JOIN_TOKEN_FILE",
+    tls::CA_FILE,
+    tls::CERT_FILE,
+    tls::KEY_FILE,
+    tls::INSECURE,
+];
 const AUDIT_ONLY: [&str; 4] = [
     "MCP_AUDIT_FILE",
     "MCP_AUDIT_MAX_EVENT_BYTES",
@@ -68,6 +76,7 @@ impl Config {
         }
         let fleet = self.fleet()?;
         if let Some(fleet) = &fleet
+            && fleet.insecure
             && !fleet.bind.ip().is_loopback()
         {
             warnings.push(format!(
@@ -371,15 +380,38 @@ impl Config {
             let problem = "is needed: this build runs no code itself, so executors must be able to join";
             return Err(fault("MCP_FLEET_BIND", problem));
         };
+        let files = self
+            .tls
+            .files()
+            .map_err(|(setting, problem)| fault(setting, problem))?;
+        if files.is_none() && !self.tls.insecure && !bind.ip().is_loopback() {
+            return Err(fault("MCP_FLEET_BIND", tls::in_plaintext(&bind.to_string())));
+        }
+        Ok(Some(FleetSettings {
+            bind,
+            join_token: self.join_token(files.is_some())?,
+            join_token_file: args.join_token_file.clone(),
+            tls: files,
+            insecure: self.tls.insecure,
+        }))
+    }
+
+    fn join_token(&self, with_certificates: bool) -> Result<JoinToken, ConfigError> {
+        let args = &self.fleet;
         let token = read_secret(
             args.join_token.as_ref(),
             args.join_token_file.as_deref(),
             "MCP_JOIN_TOKEN_FILE",
         )?;
-        let problem = "or MCP_JOIN_TOKEN_FILE is needed with MCP_FLEET_BIND: executors join with it";
-        let token = token.ok_or_else(|| fault("MCP_JOIN_TOKEN", problem))?;
-        let join_token = JoinToken::new(token).map_err(|error| fault("MCP_JOIN_TOKEN", error.to_string()))?;
-        Ok(Some(FleetSettings { bind, join_token }))
+        match token {
+            Some(token) => JoinToken::new(&token).map_err(|error| fault("MCP_JOIN_TOKEN", error.to_string())),
+            None if with_certificates => Ok(JoinToken::none()),
+            None => {
+                let problem = "or MCP_JOIN_TOKEN_FILE is needed with MCP_FLEET_BIND and without certificates: executors \
+                               join with it";
+                Err(fault("MCP_JOIN_TOKEN", problem))
+            }
+        }
     }
 
     fn telemetry(&self) -> TelemetryConfig {

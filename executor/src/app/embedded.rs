@@ -52,7 +52,7 @@ pub async fn embedded(
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<EmbeddedExecutor> {
     let own = Lifecycle::new(lifecycle.grace());
-    let node = build_node(args, policy, &own).await?;
+    let node = build_node(args, policy, None, &own).await?;
     EmbeddedExecutor::over(Arc::new(node), own, lifecycle.clone())
 }
 

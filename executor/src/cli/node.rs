@@ -21,28 +21,31 @@ pub struct NodeArgs {
     )]
     pub bind: SocketAddr,
 
-    /// The same as the control plane must dial it: http://host:port; made from the bind address if not set
+    /// The same as the control plane must dial it: https://host:port, or http:// without certificates; made from the bind
+    /// address if not set
     #[arg(
         id = "executor_advertise",
         long = "executor-advertise",
         env = "MCP_EXECUTOR_ADVERTISE",
         value_name = "URL",
-        value_parser = parse_http_url
+        value_parser = parse_url
     )]
     pub advertise: Option<String>,
 
-    /// Fleet service of the control plane: http://host:port; several replicas separated by commas are all joined
+    /// Fleet service of the control plane: https://host:port, or http:// without certificates; several replicas separated
+    /// by commas are all joined
     #[arg(
         id = "control_plane_url",
         long = "control-plane-url",
         env = "MCP_CONTROL_PLANE_URL",
         value_name = "URL",
         value_delimiter = ',',
-        value_parser = parse_http_url
+        value_parser = parse_url
     )]
     pub control_plane: Vec<String>,
 
-    /// Secret that both planes share, at least 16 characters; prefer the file, a flag is visible to other users
+    /// Secret that both planes share, at least 16 characters, or several while it is rotated; prefer the file, a flag is
+    /// visible to other users
     #[arg(
         id = "join_token",
         long = "join-token",
@@ -54,7 +57,7 @@ pub struct NodeArgs {
     )]
     pub join_token: Option<SecretString>,
 
-    /// File that holds the join token
+    /// File that holds the join token, or several, one a line; changes are noticed
     #[arg(
         id = "join_token_file",
         long = "join-token-file",
@@ -122,12 +125,13 @@ fn parse_log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-fn parse_http_url(text: &str) -> Result<String, String> {
+fn parse_url(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let plain = text
-        .parse::<http::Uri>()
-        .is_ok_and(|url| url.scheme_str() == Some("http") && url.host().is_some_and(|host| !host.is_empty()));
+    let plain = text.parse::<http::Uri>().is_ok_and(|url| {
+        let of_grpc = matches!(url.scheme_str(), Some("https" | "http"));
+        of_grpc && url.host().is_some_and(|host| !host.is_empty())
+    });
     plain
         .then(|| text.to_owned())
-        .ok_or_else(|| "a URL of the form http://host:port".to_owned())
+        .ok_or_else(|| "a URL of the form https://host:port".to_owned())
 }

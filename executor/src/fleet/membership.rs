@@ -1,5 +1,6 @@
 //! One `Join` stream, from the connection to its end.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use dynamic_mcp_proto::v1;
@@ -7,11 +8,12 @@ use dynamic_mcp_proto::v1::fleet_client::FleetClient as Wire;
 use dynamic_mcp_proto::v1::join_request::Message as Outgoing;
 use dynamic_mcp_proto::v1::join_response::Message as Incoming;
 use dynamic_mcp_shared::job::{NodeStatus, Runtime};
+use dynamic_mcp_shared::tls::{self, Connector, Identity, whole_story};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Endpoint;
+use tonic::transport::Channel;
 
 use super::FleetClient;
 use crate::node::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
@@ -103,16 +105,8 @@ impl<'a> Membership<'a> {
     }
 
     async fn join(&self) -> Result<Joined, String> {
-        let channel = Endpoint::from_shared(self.url.to_owned())
-            .map_err(|error| error.to_string())?
-            .connect_timeout(CONNECT)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
-            .map_err(|error| with_source(&error))?;
-        let mut wire = Wire::with_interceptor(channel, self.client.join_token.attach());
+        let channel = self.connect().await.map_err(|error| whole_story(&error))?;
+        let mut wire = Wire::with_interceptor(channel, self.client.credentials.join_token.attach());
         let (heartbeats, outgoing) = mpsc::channel(OUTGOING_BUFFER);
         let status = self.client.node.status();
         let said = Notable::of(&status);
@@ -137,6 +131,21 @@ impl<'a> Membership<'a> {
             }
             Some(_) => Err("the control plane did not answer with registered".to_owned()),
             None => Err("the control plane closed the stream at once".to_owned()),
+        }
+    }
+
+    async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        let endpoint = tls::endpoint(self.url)?
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true);
+        match &self.client.credentials.trust {
+            None => endpoint.connect().await,
+            Some(trust) => {
+                let connector = Connector::new(trust.clone(), Identity::ControlPlane);
+                endpoint.connect_with_connector(connector).await
+            }
         }
     }
 
@@ -207,17 +216,10 @@ fn request(message: Outgoing) -> v1::JoinRequest {
     }
 }
 
+/// What the control plane said, or what became of the connection.
 fn refusal(status: &tonic::Status) -> String {
-    format!("{}: {}", status.code(), status.message())
-}
-
-/// tonic's own text is only "transport error".
-fn with_source(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
+    match status.source() {
+        Some(source) => format!("{}: {}", status.code(), whole_story(source)),
+        None => format!("{}: {}", status.code(), status.message()),
     }
-    text
 }

@@ -17,7 +17,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::FleetClient;
+use super::{Credentials, FleetClient};
 use crate::engine::fake::FakeEngine;
 use crate::identity::Identity;
 use crate::node::Node;
@@ -115,7 +115,10 @@ impl Harness {
         let client = FleetClient::new(
             Arc::clone(&node),
             "http://node:1".to_owned(),
-            token,
+            Credentials {
+                join_token: token,
+                trust: None,
+            },
             lifecycle.clone(),
             stop.clone(),
         );

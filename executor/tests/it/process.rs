@@ -75,7 +75,7 @@ impl Process {
     }
 
     fn client(&self) -> ExecutorClient<InterceptedService<Channel, AttachToken>> {
-        let token = JoinToken::new(TOKEN.to_owned().into()).unwrap();
+        let token = JoinToken::new(&TOKEN.into()).unwrap();
         ExecutorClient::with_interceptor(self.channel.clone(), token.attach())
     }
 
