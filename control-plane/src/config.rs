@@ -18,8 +18,6 @@ mod tests;
 
 use std::borrow::Cow;
 
-use dynamic_mcp_shared::switch;
-
 pub use self::args::{
     AuditArgs, AuthArgs, FleetArgs, GuardArgs, HttpArgs, LaterArgs, RegistryArgs, ServerArgs, TelemetryArgs,
 };

@@ -355,7 +355,7 @@ async fn hang(rig: &Rig, party: &Party, hanging: &mut JoinSet<()>) {
     hanging.spawn(async move { drop(call.await) });
     let tenant: TenantId = ACME.parse().expect("a tenant");
     let begun = async {
-        while (rig.deps.guard.metrics(&tenant).await.active_executions as usize) < hanging.len() {
+        while (rig.active_executions_of(&tenant).await as usize) < hanging.len() {
             tokio::task::yield_now().await;
         }
     };

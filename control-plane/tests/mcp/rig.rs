@@ -168,11 +168,12 @@ impl Rig {
     }
 
     pub async fn active_executions(&self) -> u32 {
-        self.deps
-            .guard
-            .metrics(&TenantId::default(), Share::from(&defaults().limits))
-            .await
-            .active_executions
+        self.active_executions_of(&TenantId::default()).await
+    }
+
+    pub async fn active_executions_of(&self, tenant: &TenantId) -> u32 {
+        let share = Share::from(&defaults().limits);
+        self.deps.guard.metrics(tenant, share).await.active_executions
     }
 
     /// Waits until so many executions hold a permit.
