@@ -71,7 +71,7 @@ fn make_authority(directory: &Directory, days: u32, now: DateTime<Utc>) -> anyho
     say(&format!(
         "{}: the authority, until {}; its key belongs on no machine that serves",
         directory.certificate(AUTHORITY).display(),
-        authority.not_after()
+        day(authority.not_after())
     ));
     Ok(())
 }
@@ -106,7 +106,7 @@ fn issue(
             "{}: {identity} at {}, until {}",
             directory.certificate(&name).display(),
             hosts.join(", "),
-            pair.not_after
+            day(pair.not_after)
         ));
     }
     Ok(())
@@ -121,6 +121,10 @@ fn name(identity: &Identity) -> String {
         Identity::ControlPlane => CONTROL_PLANE.to_owned(),
         Identity::Executor(id) => id.to_string(),
     }
+}
+
+fn day(time: DateTime<Utc>) -> impl std::fmt::Display {
+    time.format("%Y-%m-%d")
 }
 
 #[expect(clippy::print_stdout, reason = "what it prints is what it did")]

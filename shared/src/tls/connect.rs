@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncBufReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -42,7 +43,7 @@ pub enum ConnectError {
     },
     #[error("{host}:{port} did not answer in time")]
     Late { host: String, port: u16 },
-    #[error("{host}:{port} is not who is meant: {why}")]
+    #[error("no connection with {host}:{port}: {why}")]
     Refused { host: String, port: u16, why: String },
 }
 
@@ -96,9 +97,19 @@ impl Connector {
             .map(Certificate::read)
             .ok_or_else(|| refused("it showed no certificate".to_owned()))?
             .map_err(refused)?;
-        // Nothing has been said yet but this side's certificate, which is no secret.
+        // Nothing has been said to it but this side's certificate, which is no secret.
         peer::check(&certificate, &self.peer).map_err(refused)?;
-        Ok(TokioIo::new(stream))
+        accepted(stream).await.map(TokioIo::new).map_err(refused)
+    }
+}
+
+/// In TLS 1.3 a client has finished before the server looks at its certificate, so a refusal comes as the first thing to be
+/// read. An HTTP/2 server that takes the connection speaks first.
+async fn accepted(mut stream: TlsStream<TcpStream>) -> Result<TlsStream<TcpStream>, String> {
+    match stream.fill_buf().await {
+        Ok([]) => Err("it closed the connection".to_owned()),
+        Ok(_settings) => Ok(stream),
+        Err(error) => Err(explain::handshake(&error)),
     }
 }
 

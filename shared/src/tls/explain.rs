@@ -19,7 +19,7 @@ pub(super) fn handshake(error: &io::Error) -> String {
         Error::InvalidMessage(_) => "it does not speak TLS",
         Error::NoApplicationProtocol => "it does not speak HTTP/2",
         Error::PeerIncompatible(_) => "it does not speak TLS 1.3",
-        Error::AlertReceived(alert) => return alert_received(&format!("{alert:?}")),
+        Error::AlertReceived(alert) => return alert_received(*alert),
         other => return other.to_string(),
     };
     why.to_owned()
@@ -42,27 +42,23 @@ fn certificate(error: &CertificateError) -> String {
     why.to_owned()
 }
 
-const ALERT: &str = "received fatal alert: ";
-
-/// What the other side said of this one, by the name of its alert.
-fn alert_received(name: &str) -> String {
-    let is = |alert: AlertDescription| name == format!("{alert:?}");
-    let why = if is(AlertDescription::CertificateRequired) {
-        "it asks for a certificate"
-    } else if is(AlertDescription::CertificateExpired) {
-        "it says that this side's certificate has expired, or is not good yet"
-    } else if is(AlertDescription::UnknownCA) || is(AlertDescription::DecryptError) {
-        "it trusts no authority of this side's certificate"
-    } else if is(AlertDescription::NoApplicationProtocol) {
-        "it does not speak HTTP/2"
-    } else {
-        return format!("it refused this side's certificate: {name}");
+/// What the other side said of this one.
+fn alert_received(alert: AlertDescription) -> String {
+    let why = match alert {
+        AlertDescription::CertificateRequired => "it asks for a certificate",
+        AlertDescription::CertificateExpired => {
+            "it says that this side's certificate has expired, or is not good yet"
+        }
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => {
+            "it trusts no authority of this side's certificate"
+        }
+        AlertDescription::NoApplicationProtocol => "it does not speak HTTP/2",
+        other => return format!("it refused this side's certificate: {other:?}"),
     };
     why.to_owned()
 }
 
-/// An error with all its causes: tonic's own text is only "transport error". The alert of a peer that refused this side's
-/// certificate is told in words; it comes with the first read, after the handshake.
+/// An error with all its causes: tonic's own text is only "transport error".
 pub fn whole_story(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -71,16 +67,7 @@ pub fn whole_story(error: &dyn std::error::Error) -> String {
         if !text.contains(&further) {
             text = format!("{text}: {further}");
         }
-        source = match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => cause.source(),
-        };
+        source = cause.source();
     }
-    match text.split_once(ALERT) {
-        Some((_, alert)) => {
-            let name = alert.split(|c: char| !c.is_ascii_alphanumeric()).next();
-            alert_received(name.unwrap_or_default())
-        }
-        None => text,
-    }
+    text
 }
