@@ -156,14 +156,18 @@ impl ControlPlane {
             .env("MCP_TRANSPORT", "http")
             .env("MCP_PORT", "0");
         command.env("MCP_STATE_DIR", state.path());
-        command
-            .env("MCP_FLEET_BIND", "127.0.0.1:0")
-            .env("MCP_JOIN_TOKEN", JOIN_TOKEN);
+        command.env("MCP_FLEET_BIND", "127.0.0.1:0");
+        command.envs(join_token(settings));
         command.envs(settings.iter().copied());
         let mut process = Process::spawn("dynamic-mcp", command)?;
         let fleet = process.logged("waiting for executors").await?;
+        let scheme = if fleet["encrypted"] == true {
+            "https"
+        } else {
+            "http"
+        };
         let fleet_url = format!(
-            "http://{}",
+            "{scheme}://{}",
             fleet["address"].as_str().context("the fleet's address")?
         );
         let base_url = base_url(&mut process).await?;
@@ -220,17 +224,26 @@ impl Executor {
     /// # Errors
     /// When it does not start or join.
     pub async fn start_in(state: State, control: &ControlPlane, settings: &[(&str, &str)]) -> Result<Self> {
+        let mut executor = Self::begin_in(state, control, settings)?;
+        executor.process.logged("joined the control plane").await?;
+        Ok(executor)
+    }
+
+    /// The same without waiting for it to join.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn begin_in(state: State, control: &ControlPlane, settings: &[(&str, &str)]) -> Result<Self> {
         let mut command = command("dynamic-mcp-executor")?;
         command
             .current_dir(state.path())
             .env("MCP_EXECUTOR_STATE_DIR", state.path());
         command
             .env("MCP_EXECUTOR_BIND", "127.0.0.1:0")
-            .env("MCP_JOIN_TOKEN", JOIN_TOKEN);
-        command.env("MCP_CONTROL_PLANE_URL", &control.fleet_url);
+            .env("MCP_CONTROL_PLANE_URL", &control.fleet_url);
+        command.envs(join_token(settings));
         command.envs(settings.iter().copied());
-        let mut process = Process::spawn("dynamic-mcp-executor", command)?;
-        process.logged("joined the control plane").await?;
+        let process = Process::spawn("dynamic-mcp-executor", command)?;
         Ok(Self { process, state })
     }
 
@@ -253,6 +266,12 @@ impl Executor {
         self.process.kill().await;
         self.state
     }
+}
+
+/// With certificates, and with a file for the token, a test says itself whether there is one.
+fn join_token(settings: &[(&str, &str)]) -> Option<(&'static str, &'static str)> {
+    let settled = |(name, _): &(&str, &str)| ["MCP_TLS_CERT_FILE", "MCP_JOIN_TOKEN_FILE"].contains(name);
+    (!settings.iter().any(settled)).then_some(("MCP_JOIN_TOKEN", JOIN_TOKEN))
 }
 
 async fn base_url(process: &mut Process) -> Result<String> {

@@ -11,3 +11,4 @@ mod hostile;
 mod notifications;
 mod shutdown;
 mod traces;
+mod trust;
