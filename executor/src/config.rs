@@ -209,6 +209,7 @@ pub fn docker_config(args: &EngineArgs, policy: &SandboxPolicy) -> Result<Docker
         policy: policy.clone(),
         ca_bundle: args.ca_bundle.clone(),
         npm_registry: args.npm_registry.clone(),
+        npm_registry_networks: args.npm_registry_networks.clone(),
         slots: args.slots,
         pool: PoolConfig {
             floor: args.pool_min,

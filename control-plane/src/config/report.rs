@@ -67,6 +67,7 @@ pub fn engine_config(engine: &dynamic_mcp_executor::cli::EngineArgs) -> Value {
         "runtime": engine.runtime,
         "caBundle": engine.ca_bundle,
         "npmRegistry": engine.npm_registry,
+        "npmRegistryNetworks": engine.npm_registry_networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "poolMin": engine.pool_min,
         "poolMax": engine.pool_max,
         "slots": engine.slots,

@@ -1,10 +1,12 @@
 //! The engine's settings, which the executor and the all-in-one server share.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use dynamic_mcp_shared::limits::ByteSize;
+use ipnet::IpNet;
 
 use crate::isolate::Tier;
 
@@ -121,6 +123,17 @@ pub struct EngineArgs {
         value_parser = parse_registry
     )]
     pub npm_registry: Option<String>,
+
+    /// Private networks in which that registry may be, as 10.1.0.0/16, separated by commas; elsewhere only public addresses are dialled
+    #[arg(
+        id = "sandbox_npm_registry_networks",
+        long = "sandbox-npm-registry-networks",
+        env = "MCP_SANDBOX_NPM_REGISTRY_NETWORKS",
+        value_name = "NETWORKS",
+        value_delimiter = ',',
+        value_parser = parse_network
+    )]
+    pub npm_registry_networks: Vec<IpNet>,
 
     /// Sandboxes that wait with Node.js already booted, at least
     #[arg(
@@ -247,6 +260,14 @@ fn parse_registry(text: &str) -> Result<String, String> {
     Ok(format!("{}/", text.trim_end_matches('/')))
 }
 
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let network = text
+        .parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| "an address or a network such as 10.1.0.0/16 or fd12:3456::/32".to_owned())
+}
+
 fn parse_docker_host(text: &str) -> Result<String, String> {
     let known = ["unix:///", "http://", "tcp://"];
     if known
@@ -283,6 +304,15 @@ mod tests {
             "https://npm.internal/?token=1",
         ] {
             assert!(parse_registry(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_network_may_be_one_address() {
+        assert_eq!(parse_network("10.1.0.0/16").unwrap().to_string(), "10.1.0.0/16");
+        assert_eq!(parse_network("::1").unwrap().to_string(), "::1/128");
+        for wrong in ["", "10.1", "10.0.0.0/33", "npm.internal"] {
+            assert!(parse_network(wrong).is_err(), "{wrong}");
         }
     }
 

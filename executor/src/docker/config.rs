@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use dynamic_mcp_shared::limits::ByteSize;
 use dynamic_mcp_shared::policy::SandboxPolicy;
+use ipnet::IpNet;
 
 pub use crate::kept::KeptConfig;
 
@@ -26,6 +27,8 @@ pub struct DockerConfig {
     pub ca_bundle: Option<PathBuf>,
     /// `None` is what npm in the image is configured for.
     pub npm_registry: Option<String>,
+    /// Private networks in which the registry may be.
+    pub npm_registry_networks: Vec<IpNet>,
     /// Jobs at once. Whoever calls the engine keeps to it; the engine sizes its containers by it.
     pub slots: u32,
     pub pool: PoolConfig,
@@ -108,6 +111,7 @@ impl Default for DockerConfig {
             policy: SandboxPolicy::default(),
             ca_bundle: None,
             npm_registry: None,
+            npm_registry_networks: Vec::new(),
             slots: 16,
             pool: PoolConfig::default(),
             kept: KeptConfig::default(),

@@ -2,16 +2,17 @@
 //! a package's own code outside of a sandbox.
 //!
 //! ```text
-//! resolve ──▶ install container, network ──▶ lock ──▶ checked ──▶ stored with the tool
+//! resolve ──▶ install container, egress ──▶ lock ──▶ checked ──▶ stored with the tool
 //!
 //! ensure_installed ──▶ checked again ──▶ known? ──────────────────────────▶ the volume's name
-//!                                          └ no ▶ install container, network ▶ marker ▶ ┘
+//!                                          └ no ▶ install container, egress ▶ marker ▶ ┘
 //! ```
 //!
 //! A volume is filled under a container name made from the same key, so the Engine itself lets only one process fill
 //! it; a second one waits. The marker is written last: a volume without it is filled anew.
 
 mod collector;
+mod egress;
 mod installer;
 mod lock;
 mod npm;
@@ -42,7 +43,8 @@ use super::janitor::Janitor;
 use super::labels::{self, labels};
 use crate::engine::ResolveError;
 use crate::identity::Identity;
-use installer::{DEADLINE, Installer, RunError};
+use egress::SystemResolver;
+use installer::{DEADLINE, Installer, Run, RunError};
 use lock::{CheckedLock, PROJECT, Registry};
 use profile::Purpose;
 use volume::{ImageId, Uses};
@@ -111,6 +113,8 @@ impl Dependencies {
                 janitor,
                 clock: Arc::clone(&clock),
                 ca_bundle: config.ca_bundle.clone(),
+                resolver: Arc::new(SystemResolver),
+                networks: config.npm_registry_networks.clone().into(),
             },
             uses: Uses::new(identity.state_dir()),
             client,
@@ -141,14 +145,18 @@ impl Dependencies {
             .iter()
             .map(|dependency| (dependency.name.clone(), dependency.version.clone().into()))
             .collect();
-        let request = json!({
-            "action": "resolve",
-            "registry": registry.url(),
-            "package": {"name": PROJECT, "version": "0.0.0", "private": true, "dependencies": dependencies},
-        });
-        let done = self
-            .run_alone("resolve", Purpose::Resolve, image, Some(tenant), request)
-            .await?;
+        let run = Run {
+            name: &one_time_name("resolve"),
+            purpose: Purpose::Resolve,
+            image,
+            tenant: Some(tenant),
+            registry: Some(&registry),
+            request: json!({
+                "action": "resolve",
+                "package": {"name": PROJECT, "version": "0.0.0", "private": true, "dependencies": dependencies},
+            }),
+        };
+        let done = self.run_alone(run).await?;
         let lock = done["lock"].as_str().unwrap_or_default();
         let lock = self.check(lock.as_bytes(), &registry)?;
         Ok(Bytes::copy_from_slice(lock.as_str().as_bytes()))
@@ -238,21 +246,24 @@ impl Dependencies {
 
     async fn fill(&self, wanted: &Wanted<'_>, volume: &str) -> Result<Value, ResolveError> {
         let name = volume::container_name(&wanted.key);
-        let request = json!({
-            "action": "install",
-            "registry": wanted.registry.url(),
-            "package": wanted.lock.package_json(),
-            "lock": wanted.lock.as_str(),
-            "maxBytes": MAX_INSTALLED_BYTES,
-        });
-        let purpose = Purpose::Install { volume };
+        let run = Run {
+            name: &name,
+            purpose: Purpose::Install { volume },
+            image: wanted.image,
+            tenant: Some(wanted.tenant),
+            registry: Some(&wanted.registry),
+            request: json!({
+                "action": "install",
+                "package": wanted.lock.package_json(),
+                "lock": wanted.lock.as_str(),
+                "maxBytes": MAX_INSTALLED_BYTES,
+            }),
+        };
         let mut owned = false;
         for _ in 0..ATTEMPTS {
             let ran = {
                 let _turn = self.containers.acquire().await;
-                self.installer
-                    .run(&name, purpose, wanted.image, Some(wanted.tenant), request.clone())
-                    .await
+                self.installer.run(run.clone()).await
             };
             match ran {
                 Ok(done) => return Ok(done),
@@ -261,9 +272,15 @@ impl Dependencies {
                 Err(RunError::NameTaken) => self.wait_for_other(&name).await?,
                 Err(RunError::NotOwner) if !owned => {
                     owned = true;
-                    let purpose = Purpose::Own { volume };
-                    self.run_alone("own", purpose, wanted.image, None, json!({"action": "own"}))
-                        .await?;
+                    let own = Run {
+                        name: &one_time_name("own"),
+                        purpose: Purpose::Own { volume },
+                        image: wanted.image,
+                        tenant: None,
+                        registry: None,
+                        request: json!({"action": "own"}),
+                    };
+                    self.run_alone(own).await?;
                 }
                 Err(error @ RunError::NotOwner) => return Err(ResolveError::Unavailable(error.to_string())),
             }
@@ -272,19 +289,10 @@ impl Dependencies {
         Err(ResolveError::Unavailable(text.to_owned()))
     }
 
-    /// A run that nobody else does, under a name of its own.
-    async fn run_alone(
-        &self,
-        what: &str,
-        purpose: Purpose<'_>,
-        image: &str,
-        tenant: Option<&TenantId>,
-        request: Value,
-    ) -> Result<Value, ResolveError> {
-        let name = format!("dmcp-{what}-{}", random_uuid().simple());
+    /// A run that nobody else does.
+    async fn run_alone(&self, run: Run<'_>) -> Result<Value, ResolveError> {
         let _turn = self.containers.acquire().await;
-        let ran = self.installer.run(&name, purpose, image, tenant, request).await;
-        ran.map_err(|error| match error {
+        self.installer.run(run).await.map_err(|error| match error {
             RunError::Failed(error) => error,
             other => ResolveError::Unavailable(other.to_string()),
         })
@@ -352,6 +360,10 @@ impl Dependencies {
         CheckedLock::parse(lock, registry, &self.config.policy)
             .map_err(|error| ResolveError::Refused(error.to_string()))
     }
+}
+
+fn one_time_name(what: &str) -> String {
+    format!("dmcp-{what}-{}", random_uuid().simple())
 }
 
 fn is_ours(labels: &HashMap<String, String>) -> bool {

@@ -3,6 +3,7 @@
 
 mod care;
 mod dependencies;
+mod egress;
 mod faults;
 mod hostile;
 mod nodejs;

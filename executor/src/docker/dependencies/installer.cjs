@@ -1,6 +1,5 @@
-// Runs npm in the install container. It is told what to do in one line of JSON on stdin and answers with one on stdout;
+// Runs npm in the install container. It is told what to do in one line of JSON on stdin and answers with one report;
 // nothing of the packages' own code ever runs. When stdin ends its executor is gone, and so is this.
-'use strict';
 
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');
@@ -36,7 +35,12 @@ function environment(request) {
     npm_config_fetch_retry_maxtimeout: '5000',
     npm_config_fetch_timeout: '30000',
   };
-  if (request.registry) env.npm_config_registry = request.registry;
+  if (request.registry) {
+    env.npm_config_registry = request.registry;
+    // Whatever the image is set up for, here is one way out.
+    env.npm_config_proxy = env.npm_config_https_proxy = request.outlet;
+    env.npm_config_noproxy = 'nothing.invalid';
+  }
   if (request.ca) {
     fs.writeFileSync('/tmp/ca.pem', request.ca);
     env.NODE_EXTRA_CA_CERTS = '/tmp/ca.pem';
@@ -144,6 +148,7 @@ function sizeOf(folder) {
 }
 
 async function answer(request) {
+  if (request.registry) request.outlet = await outlet.open();
   keepUserConfig();
   const env = environment(request);
   switch (request.action) {
@@ -162,18 +167,20 @@ async function answer(request) {
 }
 
 function finish(report) {
-  process.stdout.write(`${JSON.stringify(report)}\n`, () => process.exit(0));
+  outlet.report(Buffer.from(JSON.stringify(report)));
+  process.stdout.write('', () => process.exit(0));
 }
 
-let line = '';
-process.stdin.setEncoding('utf8');
+let line = Buffer.alloc(0);
 process.stdin.on('end', () => process.exit(1));
-process.stdin.on('data', function read(text) {
-  line += text;
-  const end = line.indexOf('\n');
+process.stdin.on('data', function read(bytes) {
+  line = Buffer.concat([line, bytes]);
+  const end = line.indexOf(10);
   if (end < 0) return;
-  process.stdin.off('data', read).resume();
-  answer(JSON.parse(line.slice(0, end))).then(
+  process.stdin.off('data', read);
+  process.stdin.on('data', outlet.receive);
+  outlet.receive(line.subarray(end + 1));
+  answer(JSON.parse(line.subarray(0, end).toString())).then(
     (done) => finish({ done }),
     ({ code, message, detail }) =>
       finish({ failed: { code: String(code ?? ''), summary: String(message), detail: String(detail ?? '') } }),

@@ -1,11 +1,15 @@
 //! What a lockfile may hold: packages of the one registry, by name and hash, allowed by the policy at any depth. Pure,
 //! because it is checked twice: when npm has written it, and again when it comes back to be installed.
 
+use std::fmt;
+
 use dynamic_mcp_shared::content::canonical_json;
 use dynamic_mcp_shared::packages::LockedPackage;
 use dynamic_mcp_shared::policy::{PolicyError, SandboxPolicy};
 use http::Uri;
 use serde_json::{Map, Value};
+
+use super::egress::host_of;
 
 /// More than any sane tool has; what it bounds is the time and the disk of an install.
 pub const MAX_PACKAGES: usize = 2_000;
@@ -39,6 +43,23 @@ pub enum LockError {
 pub struct Registry {
     url: String,
     origin: (String, String),
+    endpoint: Endpoint,
+}
+
+/// Where a registry is dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// https.
+    pub secure: bool,
+    /// In lower case; an IPv6 address without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,11 +71,16 @@ impl Registry {
     /// When the text is not an http or https URL.
     pub fn parse(url: &str) -> Result<Self, InvalidRegistry> {
         let url = url.trim();
-        let origin = origin(url).ok_or_else(|| InvalidRegistry(url.chars().take(200).collect()))?;
+        let invalid = || InvalidRegistry(url.chars().take(200).collect());
         Ok(Self {
             url: url.to_owned(),
-            origin,
+            origin: origin(url).ok_or_else(invalid)?,
+            endpoint: endpoint(url).ok_or_else(invalid)?,
         })
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     pub fn url(&self) -> &str {
@@ -173,6 +199,17 @@ fn origin(url: &str) -> Option<(String, String)> {
     (!authority.contains('@')).then(|| (scheme.to_owned(), authority))
 }
 
+fn endpoint(url: &str) -> Option<Endpoint> {
+    let url: Uri = url.parse().ok()?;
+    let secure = url.scheme_str() == Some("https");
+    let authority = url.authority()?;
+    Some(Endpoint {
+        secure,
+        host: host_of(authority)?,
+        port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -213,6 +250,25 @@ mod tests {
 
     fn check_one(path: &str, package: Value) -> Result<CheckedLock, LockError> {
         check(&lock_of(&[(path, package)]))
+    }
+
+    #[test]
+    fn a_registry_is_dialled_at_its_own_port_or_its_schemes() {
+        let endpoint = |url| {
+            let registry = Registry::parse(url).unwrap();
+            let Endpoint { secure, host, port } = registry.endpoint().clone();
+            (secure, host, port)
+        };
+        assert_eq!(
+            endpoint("https://NPM.internal/x/"),
+            (true, "npm.internal".to_owned(), 443)
+        );
+        assert_eq!(
+            endpoint("http://npm.internal"),
+            (false, "npm.internal".to_owned(), 80)
+        );
+        assert_eq!(endpoint("http://[::1]:4873/"), (false, "::1".to_owned(), 4873));
+        assert!(Registry::parse("https://user@npm.internal/").is_err());
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::installer::Run;
 use super::lock::{InvalidRegistry, Registry};
 use super::profile::Purpose;
 use super::volume::ImageId;
-use super::{Dependencies, engine_fault};
+use super::{Dependencies, engine_fault, one_time_name};
 use crate::engine::ResolveError;
 
 /// For so long a tag is taken to name the same image.
@@ -49,9 +50,15 @@ impl Dependencies {
         if let Some(registry) = registries.get(&image_id.id) {
             return Ok(registry.clone());
         }
-        let done = self
-            .run_alone("ask", Purpose::Ask, image, None, json!({"action": "registry"}))
-            .await?;
+        let ask = Run {
+            name: &one_time_name("ask"),
+            purpose: Purpose::Ask,
+            image,
+            tenant: None,
+            registry: None,
+            request: json!({"action": "registry"}),
+        };
+        let done = self.run_alone(ask).await?;
         let registry = Registry::parse(done["registry"].as_str().unwrap_or_default()).map_err(invalid)?;
         registries.insert(image_id.id.clone(), registry.clone());
         Ok(registry)

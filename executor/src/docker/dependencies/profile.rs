@@ -1,6 +1,7 @@
-//! The profile of an install container, pure like the sandbox's. It differs in what an install needs: it reaches the
-//! network, it may write one volume, and it has the memory that npm takes. Nothing of a package's own code runs in it,
-//! so the Engine's default OCI runtime does, whatever sandboxes run under.
+//! The profile of an install container, pure like the sandbox's. It differs in what an install needs: it may write one
+//! volume, and it has the memory that npm takes. It has no network either: what npm fetches comes over the container's
+//! own streams, see [`super::egress`]. Nothing of a package's own code runs in it, so the Engine's default OCI runtime
+//! does, whatever sandboxes run under.
 
 use std::collections::HashMap;
 
@@ -11,7 +12,7 @@ use bollard::models::{
 
 use crate::docker::policy::USER;
 
-const INSTALLER: &str = include_str!("installer.cjs");
+const INSTALLER: &str = concat!(include_str!("outlet.cjs"), include_str!("installer.cjs"));
 /// Exists in the official images and belongs to [`USER`] there; Docker gives a new volume the owner of the folder
 /// that it is mounted on, so no step of an install has to be root.
 const HOME: &str = "/home/node";
@@ -24,13 +25,13 @@ const NANO_CPUS: i64 = 2_000_000_000;
 /// What an install container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose<'a> {
-    /// Asks npm in the image how it is configured; no network.
+    /// Asks npm in the image how it is configured.
     Ask,
     /// Writes a lock.
     Resolve,
     /// Fills a volume.
     Install { volume: &'a str },
-    /// Gives a volume to [`USER`], for images without a folder of that user's; no network, one capability.
+    /// Gives a volume to [`USER`], for images without a folder of that user's; with one capability.
     Own { volume: &'a str },
 }
 
@@ -40,10 +41,6 @@ impl Purpose<'_> {
             Purpose::Install { volume } | Purpose::Own { volume } => Some(*volume),
             Purpose::Ask | Purpose::Resolve => None,
         }
-    }
-
-    const fn needs_network(&self) -> bool {
-        matches!(self, Purpose::Resolve | Purpose::Install { .. })
     }
 }
 
@@ -69,7 +66,7 @@ pub(super) fn container_config(
         attach_stdin: Some(true),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
-        network_disabled: Some(!purpose.needs_network()),
+        network_disabled: Some(true),
         labels: Some(labels),
         host_config: Some(host_config(purpose)),
         ..ContainerCreateBody::default()
@@ -85,7 +82,6 @@ fn host_config(purpose: Purpose<'_>) -> HostConfig {
             ..Mount::default()
         }]
     });
-    let network = if purpose.needs_network() { "bridge" } else { "none" };
     let owning = matches!(purpose, Purpose::Own { .. });
     HostConfig {
         readonly_rootfs: Some(true),
@@ -93,7 +89,7 @@ fn host_config(purpose: Purpose<'_>) -> HostConfig {
         cap_add: owning.then(|| vec!["CHOWN".to_owned()]),
         security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
         privileged: Some(false),
-        network_mode: Some(network.to_owned()),
+        network_mode: Some("none".to_owned()),
         ipc_mode: Some("none".to_owned()),
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         init: Some(true),
@@ -135,7 +131,7 @@ mod tests {
     fn shown(purpose: Purpose<'_>) -> serde_json::Value {
         let labels = HashMap::from([("app".to_owned(), "dynamic-mcp".to_owned())]);
         let mut value = serde_json::to_value(container_config(purpose, "node:lts-slim", labels)).unwrap();
-        value["Entrypoint"][2] = "<installer.cjs>".into();
+        value["Entrypoint"][2] = "<outlet.cjs, installer.cjs>".into();
         value
     }
 
@@ -145,14 +141,16 @@ mod tests {
     }
 
     #[test]
-    fn only_what_fetches_packages_reaches_the_network() {
-        for (purpose, network) in [
-            (Purpose::Ask, "none"),
-            (Purpose::Own { volume: "v" }, "none"),
-            (Purpose::Resolve, "bridge"),
-            (Purpose::Install { volume: "v" }, "bridge"),
+    fn none_of_them_has_a_network() {
+        for purpose in [
+            Purpose::Ask,
+            Purpose::Own { volume: "v" },
+            Purpose::Resolve,
+            Purpose::Install { volume: "v" },
         ] {
-            assert_eq!(host_config(purpose).network_mode.as_deref(), Some(network));
+            assert_eq!(host_config(purpose).network_mode.as_deref(), Some("none"));
+            let config = container_config(purpose, "image", HashMap::new());
+            assert_eq!(config.network_disabled, Some(true));
         }
     }
 

@@ -3,6 +3,7 @@
 use dynamic_mcp_shared::clock::{ManualClock, SystemClock};
 use dynamic_mcp_shared::ids::JobId;
 use dynamic_mcp_shared::policy::DEFAULT_IMAGE;
+use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -132,4 +133,65 @@ async fn a_volume_that_belongs_to_root_changes_hands() {
     docker(&touch);
     assert_eq!(bench.install().await, volume);
     docker(&["volume", "rm", &volume]);
+}
+
+#[tokio::test]
+async fn a_container_of_an_install_reaches_nothing_by_itself() {
+    const PROBE: &str = "
+        const net = require('node:net');
+        const connect = (host, port) => new Promise((resolve) => {
+            net.connect({ host, port, timeout: 5000 })
+                .on('connect', () => resolve('connected'))
+                .on('timeout', () => resolve('timeout'))
+                .on('error', (error) => resolve(error.code));
+        });
+        (async () => {
+            const [port, ...hosts] = process.argv.slice(1);
+            const reached = [];
+            for (const host of hosts) reached.push(await connect(host, Number(port)));
+            const name = await require('node:dns').promises.lookup('registry.npmjs.org').catch(() => 'unknown');
+            console.log(JSON.stringify({ networks: Object.keys(require('node:os').networkInterfaces()), reached, name }));
+            process.exit(0);
+        })();";
+    let bench = Bench::new();
+    let dependencies = &bench.dependencies;
+    // Whatever address the host has, this listens on it.
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let gateway = docker(&[
+        "network",
+        "inspect",
+        "bridge",
+        "--format",
+        "{{(index .IPAM.Config 0).Gateway}}",
+    ]);
+    let name = one_time_name("probe");
+    let expires = dependencies.clock.now() + chrono::Duration::minutes(5);
+    let labels = labels(
+        &dependencies.identity,
+        labels::Kind::Install,
+        &name,
+        None,
+        expires,
+    );
+    let mut body = profile::container_config(Purpose::Resolve, DEFAULT_IMAGE, labels);
+    body.entrypoint = Some(["node", "-e", PROBE].map(str::to_owned).to_vec());
+    body.cmd = Some(vec![
+        port,
+        gateway,
+        "127.0.0.1".to_owned(),
+        "104.16.0.35".to_owned(),
+    ]);
+    let client = &dependencies.client;
+    client.create(&name, body).await.unwrap();
+    let mut streams = client.attach(&name).await.unwrap();
+    client.start(&name).await.unwrap();
+    let mut said = String::new();
+    while let Some(Ok(output)) = streams.output.next().await {
+        said.push_str(&output.to_string());
+    }
+    client.remove(&name).await.unwrap();
+    let seen: Value = serde_json::from_str(&said).unwrap();
+    let expected = json!({"networks": ["lo"], "reached": ["ENETUNREACH", "ECONNREFUSED", "ENETUNREACH"], "name": "unknown"});
+    assert_eq!(seen, expected);
 }

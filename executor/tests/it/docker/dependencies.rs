@@ -18,7 +18,7 @@ use super::rig::{DockerRig, small};
 use crate::rig::{job, kept, result};
 
 /// A rig whose volumes are removed at its end, and a tenant that no other test has.
-struct Packages {
+pub struct Packages {
     rig: DockerRig,
     tenant: TenantId,
 }
@@ -35,14 +35,14 @@ impl Packages {
         Self::with(config()).await
     }
 
-    async fn with(config: DockerConfig) -> Self {
+    pub async fn with(config: DockerConfig) -> Self {
         Self {
             rig: DockerRig::with(config).await,
             tenant: JobId::generate().as_str().parse().unwrap(),
         }
     }
 
-    async fn resolve(&self, dependencies: &[(&str, &str)]) -> Result<Bytes, ResolveError> {
+    pub async fn resolve(&self, dependencies: &[(&str, &str)]) -> Result<Bytes, ResolveError> {
         let dependencies: Vec<Dependency> = dependencies
             .iter()
             .map(|(name, version)| Dependency {
@@ -56,7 +56,7 @@ impl Packages {
             .await
     }
 
-    async fn refusal(&self, dependencies: &[(&str, &str)]) -> String {
+    pub async fn refusal(&self, dependencies: &[(&str, &str)]) -> String {
         match self.resolve(dependencies).await.unwrap_err() {
             ResolveError::Refused(why) => why,
             ResolveError::Unavailable(why) => panic!("not the author's fault: {why}"),
@@ -71,7 +71,7 @@ impl Packages {
         }
     }
 
-    async fn run(&self, lock: &Bytes, code: &str) -> Value {
+    pub async fn run(&self, lock: &Bytes, code: &str) -> Value {
         result(&self.rig.run(self.job(lock, code), json!({})).await)
     }
 
@@ -85,7 +85,7 @@ impl Packages {
         names.split_whitespace().map(str::to_owned).collect()
     }
 
-    async fn finish(self) {
+    pub async fn finish(self) {
         let volumes = self.volumes();
         self.rig.finish().await;
         remove(&volumes);
