@@ -1,5 +1,7 @@
 //! The service on the wire, over an engine that does what it is told.
 
+mod trust;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
