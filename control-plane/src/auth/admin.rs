@@ -31,6 +31,8 @@ impl AdminGate {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -40,5 +42,16 @@ mod tests {
         assert!(gate.check(Some("correct hors")).is_err());
         assert!(gate.check(None).is_err());
         assert!(AdminGate::default().check(None).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_opens_if_it_is_the_same_to_the_last_byte(expected in ".{1,20}", given in ".{0,20}") {
+            let gate = AdminGate::new(Some(SecretString::from(expected.clone())));
+            prop_assert_eq!(gate.check(Some(&given)).is_ok(), given == expected);
+            prop_assert!(gate.check(Some(&expected)).is_ok());
+            let longer = expected + "x";
+            prop_assert!(gate.check(Some(&longer)).is_err());
+        }
     }
 }

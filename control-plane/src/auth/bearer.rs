@@ -63,7 +63,8 @@ fn is_token_byte(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{HeaderValue, Request};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -123,5 +124,41 @@ mod tests {
             assert!(matches!(refused, Err(Denied::Malformed(_))), "{uri}");
         }
         assert!(token(&parts("/mcp?not_access_token=a", &["Bearer a"])).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_header_holds_a_token_is_taken_from_it_exactly_if_it_is_one(value in header_value()) {
+            let request = parts("/mcp", &[]);
+            let mut request = request;
+            request.headers.insert(AUTHORIZATION, value.clone());
+            let taken = token(&request).ok();
+            let words: Vec<_> = value.to_str().unwrap_or_default().splitn(2, ' ').collect();
+            let expected = match words[..] {
+                [scheme, rest] if scheme.eq_ignore_ascii_case("bearer") => {
+                    Some(rest.trim_start_matches(' ')).filter(|rest| {
+                        !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric() || "-._~+/=".contains(c))
+                    })
+                }
+                _ => None,
+            };
+            prop_assert_eq!(taken, expected);
+        }
+
+        #[test]
+        fn no_address_hides_a_token(before in "([a-z]{0,4}=[a-z%]{0,4}&){0,3}", after in "(=[a-zA-Z.]{0,9})?(&[a-z]{1,4})?") {
+            let request = parts(&format!("/mcp?{before}access_token{after}"), &["Bearer a"]);
+            prop_assert!(matches!(token(&request), Err(Denied::Malformed(_))));
+        }
+    }
+
+    fn header_value() -> impl Strategy<Value = HeaderValue> {
+        let text = prop_oneof![
+            "(Bearer|bearer|BEARER|Basic|Bearer,) {0,3}[A-Za-z0-9._~+/= ,\"-]{0,20}",
+            "[ -~\t]{0,30}",
+        ];
+        let text = text.prop_map(String::into_bytes);
+        let bytes = prop_oneof![3 => text, 1 => prop::collection::vec(any::<u8>(), 0..30)];
+        bytes.prop_filter_map("no header", |bytes| HeaderValue::from_bytes(&bytes).ok())
     }
 }

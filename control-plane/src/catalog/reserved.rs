@@ -49,6 +49,8 @@ fn as_seen(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn refusal(name: &str) -> Option<String> {
@@ -91,6 +93,21 @@ mod tests {
             "my.dev.echo",
         ] {
             assert_eq!(refusal(name), None, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_one_exactly_if_the_contract_says_so_and_no_spelling_of_a_built_in_one_is_free(
+            text in prop_oneof!["[a-zA-Z0-9._:-]{1,66}", ".{0,8}"],
+            spelling in "[dD][eE][vV][._:-]{0,2}[eE][cC][hH][oO0]",
+        ) {
+            let (first, mut rest) = (text.chars().next(), text.chars().skip(1));
+            let fits = (3..=64).contains(&text.len())
+                && first.is_some_and(|c| c.is_ascii_alphabetic())
+                && rest.all(|c| c.is_ascii_alphanumeric() || "._:-".contains(c));
+            prop_assert_eq!(text.parse::<ToolName>().is_ok(), fits);
+            prop_assert!(refusal(&spelling).is_some());
         }
     }
 }

@@ -53,6 +53,31 @@ fn every_setting_is_a_flag_and_an_id_named_after_its_variable() {
     }
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_value_of_any_setting_is_taken_or_refused_in_words_that_hold_no_secret(
+        which in 0_usize..1_000,
+        value in "(-?[0-9]{1,20}|[a-z/:,.@*=]{0,12}|https?://[a-z.:/]{0,9}|.{0,10})",
+    ) {
+        let command = Cli::command();
+        let flags: Vec<_> = command.get_arguments().filter(|arg| arg.get_env().is_some()).collect();
+        let flag = flags[which % flags.len()];
+        let name = flag.get_long().unwrap();
+        let is_secret = name.ends_with("token");
+        let value = if is_secret { format!("must-not-be-seen{value}") } else { value };
+        let said = match parse(&[&format!("--{name}={value}"), FLEET[0]]) {
+            Err(misread) => misread.to_string(),
+            Ok(cli) => match cli.config.validate() {
+                Err(refused) => refused.to_string(),
+                Ok(settings) => format!("{settings:?}"),
+            },
+        };
+        proptest::prop_assert!(!is_secret || !said.contains("must-not-be-seen"), "{}: {}", name, said);
+    }
+}
+
 #[test]
 fn every_variable_of_the_contract_is_there() {
     let contract = "MCP_TRANSPORT MCP_PROFILE MCP_HOST MCP_PORT MCP_PATH MCP_HTTP_SESSION_TTL_SECONDS \

@@ -47,6 +47,8 @@ fn request_id(sent: Option<&HeaderValue>) -> (String, HeaderValue) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -58,5 +60,17 @@ mod tests {
         let sent = HeaderValue::from_static("trace-1/2:3");
         assert_eq!(request_id(Some(&sent)), ("trace-1/2:3".to_owned(), sent));
         assert_eq!(request_id(None).0.len(), 36);
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_comes_back_as_it_was_sent_or_is_made_anew_and_is_always_fit_for_a_log(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let Ok(sent) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            let (id, value) = request_id(Some(&sent));
+            prop_assert_eq!(id.as_bytes(), value.as_bytes());
+            prop_assert!((1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()));
+            let fits = (1..=MAX_REQUEST_ID_BYTES).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+            prop_assert_eq!(fits, value == sent);
+        }
     }
 }

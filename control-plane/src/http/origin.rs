@@ -131,6 +131,8 @@ fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn policy(hosts: &[&str], origins: &[&str]) -> OriginPolicy {
@@ -245,5 +247,35 @@ mod tests {
                 .check(&Uri::from_static("/mcp"), &headers)
                 .is_err()
         );
+    }
+
+    proptest! {
+        #[test]
+        fn no_host_or_origin_is_allowed_for_what_stands_around_a_foreign_name(
+            before in "[a-z0-9@:.\\[\\]%-]{0,12}",
+            after in "(:[0-9]{0,6})?[a-z0-9@:.\\[\\]%/?#-]{0,12}",
+        ) {
+            let policy = policy(&["mcp.example"], &["https://app.example"]);
+            let foreign = format!("{before}evil.test{after}");
+            // What a browser would take for the name: an address with a user in front is refused whatever follows.
+            let host: Option<Authority> = foreign.parse().ok();
+            let is_local = host.as_ref().is_some_and(|host| bare(host.host()).ends_with(".localhost"));
+            let denied = check(&policy, &foreign, None) == Err("host");
+            prop_assert!(denied || (is_local && !foreign.contains('@')), "{}", foreign);
+            for scheme in ["https", "http"] {
+                let origin = format!("{scheme}://{foreign}");
+                let denied = check(&policy, "mcp.example", Some(&origin)) == Err("origin");
+                prop_assert!(denied || is_local, "{}", origin);
+            }
+        }
+
+        #[test]
+        fn no_bytes_are_too_much(host in prop::collection::vec(any::<u8>(), 0..40), origin in prop::collection::vec(any::<u8>(), 0..40)) {
+            let (Ok(host), Ok(origin)) = (HeaderValue::from_bytes(&host), HeaderValue::from_bytes(&origin)) else {
+                return Ok(());
+            };
+            let headers = HeaderMap::from_iter([(header::HOST, host), (header::ORIGIN, origin)]);
+            let _ = policy(&["mcp.example"], &["null"]).check(&Uri::from_static("/mcp"), &headers);
+        }
     }
 }

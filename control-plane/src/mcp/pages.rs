@@ -138,6 +138,15 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_cursor_comes_back_as_the_key_that_it_was_and_no_text_is_too_much(name in ".{0,20}", builtin in any::<bool>(), text in "([0-9a-f]{2}|.){0,20}") {
+            let group = if builtin { Group::Builtin } else { Group::Registry };
+            let key = Key::new(group, &name);
+            prop_assert_eq!(Key::parse(&key.cursor()), Some(key));
+            let read = Key::parse(&text);
+            prop_assert!(read.is_none_or(|key| key.cursor().eq_ignore_ascii_case(&text)));
+        }
+
+        #[test]
         fn the_pages_together_are_the_list(names in proptest::collection::btree_set("[a-z]{1,6}", 0..40), size in 1usize..7) {
             let names: Vec<String> = names.into_iter().collect();
             let mut seen = Vec::new();

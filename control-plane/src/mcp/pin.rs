@@ -86,6 +86,7 @@ pub(super) fn name(record: &ToolRecord, result: &mut CallToolResult) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -124,6 +125,19 @@ mod tests {
             json!({CONTENT_HASH: 3}),
         ] {
             assert!(pin(wrong.clone()).unwrap_err().contains("must be"), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pin_is_a_revision_and_a_hash_or_refused(revision in any::<u64>(), hash in ".{0,70}", other in any::<f64>()) {
+            let pinned = pin(json!({REVISION: revision, CONTENT_HASH: hash}));
+            prop_assert_eq!(pinned.is_ok(), revision >= 1);
+            if let Ok(pinned) = pinned {
+                prop_assert_eq!((pinned.revision, pinned.content_hash), (Some(revision), Some(hash)));
+            }
+            let is_whole = serde_json::Number::from_f64(other).is_some_and(|number| number.as_u64().is_some_and(|n| n >= 1));
+            prop_assert_eq!(pin(json!({REVISION: other})).is_ok(), is_whole);
         }
     }
 }

@@ -196,6 +196,8 @@ impl RequestHeader {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -254,5 +256,61 @@ mod tests {
             RequestHeader::decode(*again.first_chunk().unwrap()).code_bytes,
             None
         );
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_is_what_was_written_within_its_bound_or_broken(
+            bytes in any::<[u8; HEADER_BYTES]>(),
+            kind in prop::sample::select(&b"hoeprtuinmd?"[..]),
+            max_result in 0..1_usize << 24,
+        ) {
+            for bytes in [bytes, [kind, bytes[1], bytes[2], 0, 0]] {
+                match read_header(bytes, max_result) {
+                    Ok((kind, length)) => {
+                        prop_assert!(length <= kind.most(max_result));
+                        prop_assert_eq!(header(kind, length), bytes);
+                    }
+                    Err(Broken::UnknownKind(kind)) => prop_assert_eq!(kind, bytes[0]),
+                    Err(Broken::TooLarge { kind, bytes: length }) => prop_assert!(length > kind.most(max_result)),
+                }
+            }
+        }
+
+        #[test]
+        fn an_error_reads_back_and_a_forged_one_is_no_longer_than_what_came(
+            texts in any::<[String; 3]>(),
+            forged in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let [name, message, stack] = &texts;
+            prop_assert_eq!(&read_error(&write_error(name, message, stack)), &texts);
+            // A replaced byte takes three.
+            let read: usize = read_error(&forged).iter().map(String::len).sum();
+            prop_assert!(read <= 3 * forged.len());
+        }
+
+        #[test]
+        fn a_request_reads_back(
+            numbers in any::<[u32; 3]>(),
+            once in any::<bool>(),
+            code in prop::option::of(prop::collection::vec(any::<u8>(), 0..50)),
+            args in prop::collection::vec(any::<u8>(), 0..50),
+        ) {
+            let [deadline_ms, max_result_bytes, memory_kib] = numbers;
+            let code = code.as_deref();
+            let request = Request { deadline_ms, max_result_bytes, memory_kib, once, code, args: &args };
+            let message = request.encode();
+            let (header, rest) = message.split_first_chunk().unwrap();
+            let expected = RequestHeader {
+                deadline_ms,
+                max_result_bytes,
+                memory_kib,
+                once,
+                code_bytes: code.map(<[u8]>::len),
+                args_bytes: args.len(),
+            };
+            prop_assert_eq!(RequestHeader::decode(*header), expected);
+            prop_assert_eq!(rest, [code.unwrap_or_default(), &args].concat());
+        }
     }
 }

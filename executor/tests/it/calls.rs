@@ -1,6 +1,7 @@
 //! What a well-behaved tool can rely on.
 
 use dynamic_mcp_shared::job::{Placement, Progress};
+use dynamic_mcp_shared::limits::ByteSize;
 use dynamic_mcp_shared::outcome::Outcome;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -20,6 +21,7 @@ on_every_engine![
     progress_arrives_while_the_call_runs,
     large_arguments_and_results_arrive_whole,
     results_that_json_cannot_hold_are_invalid_output,
+    a_job_may_be_given_less_memory_than_the_others,
     an_unused_sandbox_goes_back,
 ];
 
@@ -166,6 +168,19 @@ async fn results_that_json_cannot_hold_are_invalid_output(on: On) {
         let message = failure(&finished, Outcome::InvalidOutput);
         assert!(message.contains(why), "{value}: {message}");
     }
+    rig.finish().await;
+}
+
+async fn a_job_may_be_given_less_memory_than_the_others(on: On) {
+    let rig = on.start().await;
+    let hoards = "const all = []; \
+        for (let n = 0; n < 90; n += 1) all.push(new Uint8Array(1 << 20).fill(1)); return all.length";
+    let mut small = job(hoards);
+    small.max_memory = Some(ByteSize(64 << 20));
+    let finished = rig.run(small, json!({})).await;
+    assert_eq!(finished.outcome, Outcome::OutOfMemory, "{:?}", finished.error);
+    let finished = rig.run(job(hoards), json!({})).await;
+    assert_eq!(result(&finished), 90);
     rig.finish().await;
 }
 

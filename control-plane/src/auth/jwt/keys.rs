@@ -128,3 +128,78 @@ fn usable(published: Value) -> Option<Key> {
         thumbprint: jwk.thumbprint(ThumbprintHash::SHA256).ok()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A point of each curve that is one, so that some of what is made can be used.
+    const ED25519: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    fn field() -> impl Strategy<Value = Value> {
+        let text = prop_oneof![
+            Just("OKP"),
+            Just("EC"),
+            Just("RSA"),
+            Just("oct"),
+            Just("Ed25519"),
+            Just("P-256"),
+            Just("X25519"),
+            Just("sig"),
+            Just("enc"),
+            Just("EdDSA"),
+            Just("HS256"),
+            Just("none"),
+            Just(ED25519),
+            Just("AQAB"),
+            Just("")
+        ];
+        prop_oneof![
+            12 => text.prop_map(Value::from),
+            1 => any::<i32>().prop_map(Value::from),
+            1 => Just(Value::Null),
+            1 => Just(json!(["verify"])),
+            1 => Just(json!(["sign", "decrypt"])),
+        ]
+    }
+
+    fn key() -> impl Strategy<Value = Value> {
+        let names = prop::sample::select(
+            &[
+                "kty", "crv", "x", "y", "n", "e", "k", "d", "kid", "alg", "use", "key_ops", "x5c",
+            ][..],
+        );
+        let good = json!({"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": ED25519});
+        prop::collection::vec((names, field()), 0..3).prop_map(move |changes| {
+            let mut key = good.clone();
+            for (name, value) in changes {
+                key[name] = value;
+            }
+            key
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn of_any_set_only_public_keys_for_signatures_are_used(keys in prop::collection::vec(key(), 0..5)) {
+            let text = json!({"keys": keys}).to_string();
+            let Ok(set) = KeySet::parse(text.as_bytes()) else { return Ok(()) };
+            prop_assert!((1..=keys.len()).contains(&set.all().len()));
+            for used in set.all() {
+                prop_assert!(!used.algorithms.is_empty() && used.algorithms.iter().all(|one| TAKEN.contains(one)));
+                prop_assert!(set.has(&used.thumbprint));
+                let published = keys.iter().filter(|key| key["kid"].as_str() == used.kid.as_deref());
+                let for_signatures = |key: &Value| key["use"] != "enc" && key["kty"] != "oct" && key["alg"] != "HS256";
+                prop_assert!(published.clone().any(for_signatures), "{}", text);
+            }
+        }
+
+        #[test]
+        fn no_bytes_are_too_much(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = KeySet::parse(&bytes);
+        }
+    }
+}

@@ -14,6 +14,7 @@ use dynamic_mcp_shared::readiness::Readiness;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{EncodingKey, encode};
 use parking_lot::Mutex;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -405,6 +406,52 @@ async fn scopes_that_every_token_needs_are_named_all_at_once() {
             needed: vec!["openid".to_owned(), "mcp:call".to_owned()],
         }
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn nothing_but_the_token_itself_is_it(at in 0_usize..1_000, byte in "[A-Za-z0-9._=-]", cut in any::<bool>()) {
+        with_rig(|rig| async move {
+            let honest = FIRST.sign(&rig.claims(json!({})));
+            let at = at % honest.len();
+            let mut other = honest.clone();
+            other.replace_range(at..=at, if cut { "" } else { &byte });
+            // What the last character has beyond the signature's bytes is not part of it, and another spelling of those is
+            // refused all the same.
+            assert_eq!(rig.jwt.verify(&other).await.is_ok(), other == honest, "{other}");
+        });
+    }
+
+    #[test]
+    fn any_text_and_any_claims_are_judged(
+        text in "[A-Za-z0-9_-]{0,40}[.]?[A-Za-z0-9_-]{0,40}[.]?[A-Za-z0-9_-]{0,40}",
+        name in prop::sample::select(&["iss", "aud", "exp", "nbf", "iat", "sub", "client_id", "scope", "scp"][..]),
+        value in prop_oneof![
+            Just(Value::Null), any::<bool>().prop_map(Value::from), any::<f64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from), ".{0,8}".prop_map(Value::from), Just(json!([])), Just(json!({"a": []})),
+        ],
+    ) {
+        with_rig(|rig| async move {
+            assert!(rig.jwt.verify(&text).await.is_err());
+            if let Ok(access) = rig.with(json!({name: value})).await {
+                let Principal { tenant, subject, client } = &*access.principal;
+                assert_eq!(tenant.as_str(), "default");
+                assert!(!subject.is_empty() && !client.is_empty());
+                assert!(!(subject.clone() + client).contains(char::is_control));
+            }
+        });
+    }
+}
+
+fn with_rig<F: Future<Output = ()>>(test: impl FnOnce(Rig) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async { test(Rig::new(&[&FIRST]).await).await });
 }
 
 fn base64url(bytes: &[u8]) -> String {

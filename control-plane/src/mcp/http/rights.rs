@@ -65,6 +65,9 @@ pub(super) fn needed(profile: Profile, body: &[u8]) -> Option<Rights> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn of(body: &str) -> Option<Right> {
@@ -146,6 +149,26 @@ mod tests {
             "",
         ] {
             assert_eq!(of(body), None, "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_right_is_needed_whatever_stands_beside_what_asks_for_it(
+            id in prop_oneof![Just(json!(null)), any::<i64>().prop_map(Value::from), ".{0,6}".prop_map(Value::from)],
+            arguments in prop::collection::hash_map(".{0,6}", ".{0,6}", 0..5),
+            escaped in any::<bool>(),
+        ) {
+            let body = json!({"jsonrpc": "2.0", "id": id, "params": {"arguments": arguments, "name": "dynamic.tool.create"},
+                "method": "tools/call"}).to_string();
+            let body = if escaped { body.replace("tool.create", "t\\u006fol\\u002ecreate") } else { body };
+            prop_assert_eq!(of(&body), Some(Right::Write));
+            prop_assert_eq!(called(body.as_bytes()).map(|call| call.name), Some("dynamic.tool.create".to_owned()));
+        }
+
+        #[test]
+        fn no_bytes_are_too_much(body in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = (needed(Profile::Enterprise, &body), called(&body));
         }
     }
 }

@@ -145,3 +145,67 @@ fn time(fields: &Fields, name: &str) -> Result<Option<DateTime<Utc>>, String> {
     let time = time.ok_or_else(|| format!("{name} must be a time in ISO 8601, got {value}"))?;
     Ok(Some(time.trunc_subsecs(3)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const FIELDS: [&str; 11] = [
+        "name",
+        "title",
+        "description",
+        "code",
+        "image",
+        "timeoutMs",
+        "dependencies",
+        "enabled",
+        "revision",
+        "createdAt",
+        "updatedAt",
+    ];
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let text = prop_oneof!["[a-z._-]{0,12}", "2025-0[0-9]-[0-9]{2}T0[0-9]:00:00Z", ".{0,6}"];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            text.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(2, 8, 3, |inner| {
+            let version = (inner.clone(), inner.clone());
+            prop_oneof![
+                prop::collection::vec(inner, 0..3).prop_map(Value::from),
+                version.prop_map(|(name, version)| json!([{"name": name, "version": version}])),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_is_a_tool_within_the_contract_or_refused_by_field(
+            field in prop::sample::select(&FIELDS[..]),
+            value in any_value(),
+        ) {
+            let mut entry = json!({"name": "one.tool", "description": "d", "code": "return 1"});
+            entry[field] = value;
+            match record(None, &entry, DateTime::UNIX_EPOCH) {
+                Ok(record) => {
+                    prop_assert_eq!(&record.content_hash, &record.spec.content_hash());
+                    prop_assert!(record.revision >= 1);
+                    prop_assert_eq!(parse_image(&record.spec.image), Ok(record.spec.image.clone()));
+                }
+                Err(why) => prop_assert!(why.starts_with(field) || why.starts_with("dependency"), "{}: {}", field, why),
+            }
+        }
+
+        #[test]
+        fn what_is_no_object_is_no_entry(entry in any_value()) {
+            prop_assert!(record(Some("a.key"), &entry, DateTime::UNIX_EPOCH).is_err());
+        }
+    }
+}

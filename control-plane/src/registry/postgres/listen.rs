@@ -114,6 +114,8 @@ pub(super) async fn poll(shared: Arc<Shared>) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -122,6 +124,15 @@ mod tests {
         assert_eq!(parse_payload(&payload(&tenant, 7)), Some((tenant, 7)));
         for wrong in ["", "7", "x tenant", "7 two words"] {
             assert_eq!(parse_payload(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_payload_is_read_or_passed_over(text in "[0-9-]{0,20}[ a-z|:]{0,3}.{0,20}", version in any::<i64>()) {
+            let _ = parse_payload(&text);
+            let tenant = TenantId::default();
+            prop_assert_eq!(parse_payload(&payload(&tenant, version)), Some((tenant, version)));
         }
     }
 }
