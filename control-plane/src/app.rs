@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use self::executors::Executors;
-use crate::audit::Audit;
+use crate::audit::{Audit, Keeper, Trail};
 use crate::auth::jwt::{IssuerKeys, Jwt};
 use crate::auth::{AdminGate, Gate, JwksUrl};
 use crate::catalog::{Catalog, CatalogConfig, CatalogDeps};
@@ -37,6 +37,7 @@ pub struct App {
     lifecycle: Lifecycle,
     readiness: Readiness,
     audit: Audit,
+    audit_keeper: Keeper,
     registry: Arc<dyn Registry>,
     executors: Executors,
     metrics: Metrics,
@@ -57,6 +58,9 @@ impl App {
         let readiness = Readiness::default();
         let audit = Audit::open(&settings.audit, clock.clone(), readiness.clone())?;
         let registry = store::open(&settings.registry.backend, clock.clone(), &lifecycle).await?;
+        let backend = &settings.registry.backend;
+        let (audit_keeper, audit_store) =
+            store::keep_audit(&audit, &settings.audit, backend, &readiness, &lifecycle)?;
         let defaults = TenantDefaults {
             limits: settings.tenant.clone(),
             policy: Arc::new(settings.policy.clone()),
@@ -84,6 +88,7 @@ impl App {
             lifecycle: lifecycle.clone(),
         }));
         let admin = AdminGate::new(settings.registry.admin_token.clone());
+        let trail = Trail::new(audit.clone(), audit_store, admin.clone());
         let tenants = Arc::new(Tenants {
             registry: registry.clone(),
             cache: cache.clone(),
@@ -108,6 +113,7 @@ impl App {
         let mcp = Arc::new(McpDeps {
             catalog: Arc::new(catalog),
             tenants,
+            trail,
             cache,
             jobs,
             runtimes,
@@ -124,6 +130,7 @@ impl App {
             lifecycle,
             readiness,
             audit,
+            audit_keeper,
             registry,
             executors,
             metrics,
@@ -220,6 +227,9 @@ impl App {
         self.registry.close().await;
         if !self.audit.flush_and_close().await {
             tracing::error!("the last audit lines could not be written");
+        }
+        if !self.audit_keeper.finish().await {
+            tracing::warn!("the audit's store lacks the last lines; the next start brings them");
         }
         tracing::info!("stopped");
     }

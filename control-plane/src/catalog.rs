@@ -314,15 +314,13 @@ impl Catalog {
         if manager.of == Visibility::Shared {
             details.insert("visibility".to_owned(), manager.of.as_str().into());
         }
-        let mut entry = self.deps.audit.begin(
-            manager.caller,
-            Action {
-                name: action,
-                target: Some(target),
-                revision: None,
-                details,
-            },
-        );
+        let action = Action {
+            name: action,
+            target: Some(target),
+            revision: None,
+            details,
+        };
+        let mut entry = self.deps.audit.begin(manager.caller, action).await?;
         let result = match self.may_write(manager) {
             Ok(()) => write.await,
             Err(refusal) => Err(refusal),

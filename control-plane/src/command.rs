@@ -1,10 +1,13 @@
 //! What `dynamic-mcp` does instead of serving.
 
+use std::process::ExitCode;
+
 use anyhow::bail;
 use clap::{Args, Subcommand};
 
 use dynamic_mcp_shared::clock::SystemClock;
 
+use crate::audit::command::{self as audit, AuditCommand};
 use crate::auth::dev::{self, DevCommand};
 use crate::certs::{self, CertsCommand};
 use crate::config::{Backend, Config};
@@ -19,6 +22,9 @@ pub enum Command {
     Certs(CertsCommand),
     /// Make or change the schema in Postgres as its owner (MCP_DYNAMIC_PG_URL), and let the other roles use it
     Migrate(MigrateArgs),
+    /// Look after the audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -35,12 +41,14 @@ pub struct MigrateArgs {
 impl Command {
     /// # Errors
     /// Says what could not be done, in words for who typed it.
-    pub async fn run(&self, config: &Config) -> anyhow::Result<()> {
+    pub async fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
         match self {
-            Command::Dev(command) => dev::run(command, &config.state_dir()?).await,
-            Command::Certs(command) => certs::run(command, &SystemClock),
-            Command::Migrate(args) => args.run(config).await,
+            Command::Dev(command) => dev::run(command, &config.state_dir()?).await?,
+            Command::Certs(command) => certs::run(command, &SystemClock)?,
+            Command::Migrate(args) => args.run(config).await?,
+            Command::Audit(command) => return Ok(audit::run(command, config.audit_places()?).await),
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use self::locks::LockCache;
 use self::report::Ended;
 pub use self::report::JobReport;
-use crate::audit::{Action, Audit, Verdict};
+use crate::audit::{Action, Audit, Entry, Verdict};
 use crate::dependency_lock::Lock;
 use crate::guard::{Guard, Permit, Scope, Share};
 use crate::metric_names::{self, Stage};
@@ -230,10 +230,9 @@ impl Jobs {
         let started = Instant::now();
         // Keeps the process up until the answer is there, within the grace time of a shutdown.
         let _held = self.deps.lifecycle.hold();
-        let (ended, runtime, mut entry) = match self.admit(caller, &what, work).instrument(span.clone()).await
-        {
-            Ok((work, mut permit)) => {
-                let entry = self.deps.audit.begin(caller, what.action());
+        let admitted = self.admit(caller, &what, work).instrument(span.clone()).await;
+        let (ended, runtime, entry) = match (admitted, self.deps.audit.begin(caller, what.action()).await) {
+            (Ok((work, mut permit)), Ok(entry)) => {
                 let (ended, runtime) = self
                     .execute(caller, id.clone(), work, progress)
                     .instrument(span)
@@ -241,21 +240,15 @@ impl Jobs {
                 if !ended.outcome().is_ok() {
                     permit.mark_failed();
                 }
-                (ended, runtime, entry)
+                (ended, runtime, Some(entry))
             }
-            Err(ended) => (ended, None, self.deps.audit.begin(caller, what.action())),
+            (Ok(_), Err(unaudited)) => (Ended::Unaudited(unaudited), None, None),
+            (Err(ended), entry) => (ended, None, entry.ok()),
         };
         let report = JobReport::new(id, ended, runtime, started.elapsed());
-        if let Some(runtime) = runtime {
-            entry.add("runtime", runtime.as_str());
+        if let Some(entry) = entry {
+            close(entry, &report);
         }
-        entry.close(match report.reason {
-            Some(reason) => Verdict::Refused(reason),
-            None => Verdict::Ran {
-                outcome: report.outcome,
-                duration: report.duration,
-            },
-        });
         metrics::counter!(metric_names::CALLS, "kind" => what.kind(), "outcome" => report.outcome.as_str())
             .increment(1);
         Stage::Total.record(report.duration);
@@ -428,6 +421,19 @@ impl What {
             details: Map::new(),
         }
     }
+}
+
+fn close(mut entry: Entry, report: &JobReport) {
+    if let Some(runtime) = report.runtime {
+        entry.add("runtime", runtime.as_str());
+    }
+    entry.close(match report.reason {
+        Some(reason) => Verdict::Refused(reason),
+        None => Verdict::Ran {
+            outcome: report.outcome,
+            duration: report.duration,
+        },
+    });
 }
 
 #[expect(clippy::expect_used, reason = "a JSON value always serializes")]

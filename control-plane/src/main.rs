@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let dotenv = load_dotenv();
     let cli = Cli::read().unwrap_or_else(|error| error.exit());
     match dotenv.map_err(anyhow::Error::from).and_then(|_| run(cli)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "there may be no logger yet")]
             {
@@ -27,10 +27,14 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(cli: Cli) -> anyhow::Result<()> {
-    if let Some(command) = &cli.command {
-        return command.run(&cli.config).await;
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Some(command) => command.run(&cli.config).await,
+        None => serve(&cli).await.map(|()| ExitCode::SUCCESS),
     }
+}
+
+async fn serve(cli: &Cli) -> anyhow::Result<()> {
     let settings = cli.config.validate()?;
     let telemetry = Telemetry::init(&settings.telemetry)?;
     for name in unknown_variables(&Cli::definition(), std::env::vars_os().map(|(name, _)| name)) {
@@ -41,7 +45,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
     let lifecycle = Lifecycle::new(settings.shutdown_grace);
     lifecycle.watch_signals()?;
-    let app = App::build(&cli, settings, lifecycle).await?;
+    let app = App::build(cli, settings, lifecycle).await?;
     let served = app.run().await;
     telemetry.shutdown();
     served

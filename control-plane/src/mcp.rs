@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 pub use self::builtin::NAMES as BUILTIN_NAMES;
 pub use self::server::DynamicMcp;
-use crate::audit::Audit;
+use crate::audit::{Audit, Trail};
 use crate::catalog::Catalog;
 use crate::guard::Guard;
 use crate::jobs::Jobs;
@@ -53,6 +53,7 @@ pub struct McpDeps {
     pub catalog: Arc<Catalog>,
     pub tenants: Arc<Tenants>,
     pub cache: Arc<ToolCache>,
+    pub trail: Trail,
     pub jobs: Arc<Jobs>,
     pub runtimes: Arc<Runtimes>,
     pub guard: Arc<dyn Guard>,

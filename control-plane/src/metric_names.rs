@@ -21,7 +21,9 @@ pub const PLACEMENTS: &str = "dynamic_mcp_placements_total";
 /// Label `reason`: `rate`, `concurrency`.
 pub const GUARD_REFUSALS: &str = "dynamic_mcp_guard_refusals_total";
 pub const GUARD_ACTIVE: &str = "dynamic_mcp_guard_active_executions";
-/// Label `kind`: `write` (an attempt to write failed), `lost` (a line that will never be written).
+/// Label `kind`: `write` (an attempt to write failed), `lost` (a line that will never be written), `refused` (an action that
+/// was refused for want of its entry), `store` (an attempt to reach the other store failed), `unsent` (a line that the database
+/// will never have), `foreign` (a line in the file that no server wrote).
 pub const AUDIT_ERRORS: &str = "dynamic_mcp_audit_errors_total";
 /// Label `reason`: `host`, `origin`, `too_large`.
 pub const HTTP_REFUSALS: &str = "dynamic_mcp_http_refusals_total";

@@ -1,5 +1,6 @@
 //! Starts the product as a user would, as processes of their own, and talks to it over the wire. Nothing in here reaches
-//! into the crates under test; of the programs only the benchmark does, for what the executor's seam and a token cost.
+//! into the crates under test; of the programs only the benchmark does, for what the executor's seam, a token and an audit entry
+//! cost.
 
 pub mod certificates;
 pub mod client;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::line::{self, Closing, Line};
 use super::redact::redact;
-use super::{Action, Log, Verdict};
+use super::{Action, Log, Unaudited, Verdict};
 use crate::principal::{Caller, Principal};
 
 /// Close it with what came of the action.
@@ -30,9 +30,13 @@ struct Open {
 }
 
 impl Entry {
-    pub(super) fn begin(log: Option<Arc<Log>>, caller: &Caller, action: Action<'_>) -> Self {
+    pub(super) async fn begin(
+        log: Option<Arc<Log>>,
+        caller: &Caller,
+        action: Action<'_>,
+    ) -> Result<Self, Unaudited> {
         let Some(log) = log else {
-            return Self(None);
+            return Ok(Self(None));
         };
         let mut details = action.details;
         redact(&mut details);
@@ -48,8 +52,18 @@ impl Entry {
             details,
             begun: Instant::now(),
         };
-        open.write(None);
-        Self(Some(Box::new(open)))
+        let queue = Arc::clone(&open.log.queue);
+        let awaited = queue.push_opening(&open.line(None))?;
+        // Whoever gives up waiting drops it, which closes it.
+        let entry = Self(Some(Box::new(open)));
+        match queue.kept(awaited).await {
+            Ok(()) => Ok(entry),
+            Err(unaudited) => {
+                // Its opening line may get into the file yet.
+                entry.close(Verdict::Refused(Unaudited::REASON));
+                Err(unaudited)
+            }
+        }
     }
 
     /// What was learned on the way is in the closing line.
@@ -91,6 +105,10 @@ impl Drop for Entry {
 
 impl Open {
     fn write(&self, closing: Option<Closing>) {
+        self.log.queue.push(&self.line(closing));
+    }
+
+    fn line(&self, closing: Option<Closing>) -> Vec<u8> {
         let line = Line {
             id: &self.id,
             tenant: self.principal.tenant.as_str(),
@@ -104,11 +122,7 @@ impl Open {
             details: &self.details,
             closing,
         };
-        self.log.queue.push(&line::to_bytes(
-            &line,
-            self.log.clock.now(),
-            self.log.max_event_bytes,
-        ));
+        line::to_bytes(&line, self.log.clock.now(), self.log.max_line_bytes)
     }
 }
 

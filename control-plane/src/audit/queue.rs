@@ -1,9 +1,12 @@
-//! Between the callers, who must not wait for a disk, and the one thread that writes.
+//! Between the callers, who must not wait for a disk, and the one thread that seals and writes.
 //!
 //! ```text
 //! push ──room──▶ buffer ──▶ writer thread ──▶ file
 //!   └──none──▶ wait a moment for room ──still none──▶ lost: counted, degraded, told in the file
 //! ```
+//!
+//! With [`OnLoss::Block`] the opening line of an entry is waited for until it is in the file, and refused where it can't
+//! get there; what closes an entry goes the way above.
 //!
 //! A thread, not a task: it must go on writing while a shutdown ends every task, and a push that waits for it may block
 //! the runtime's own threads.
@@ -13,13 +16,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use dynamic_mcp_shared::clock::Clock;
 use dynamic_mcp_shared::readiness::Readiness;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
+use super::OnLoss;
+use super::chain::{ChainHead, Hex128};
 use super::jsonl::JsonlFile;
-use super::line::lost_lines;
+use super::record::Record;
 use crate::metric_names;
 
 /// Some ten thousand lines.
@@ -34,7 +40,30 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 /// A writer that is closing gives up after so many failed attempts.
 const ATTEMPTS_WHEN_CLOSING: u32 = 3;
+/// How long an opening line is waited for before its action is refused.
+const OPENING_DEADLINE: Duration = Duration::from_secs(2);
 const PART: &str = "audit";
+
+/// The entry of an action can't be kept, so the action must not begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the audit log can't be written right now, and nothing may happen without it (MCP_AUDIT_ON_LOSS); try again shortly"
+)]
+pub struct Unaudited;
+
+impl Unaudited {
+    /// Its short name.
+    pub const REASON: &str = "unaudited";
+}
+
+/// How far the log is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reached {
+    pub(super) log: Hex128,
+    pub(super) chain: Hex128,
+    pub(super) head: ChainHead,
+    pub(super) at: DateTime<Utc>,
+}
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -44,8 +73,10 @@ pub(super) struct Queue {
     /// The buffer was taken, or waiting for that is in vain.
     room: Condvar,
     progress: watch::Sender<Progress>,
+    reached: watch::Sender<Option<Reached>>,
     readiness: Readiness,
     max_bytes: usize,
+    on_loss: OnLoss,
 }
 
 #[derive(Debug, Default)]
@@ -60,11 +91,17 @@ struct State {
     closing: bool,
 }
 
+/// How far the writer must come for an opening line to be in the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Awaited(u64);
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
     /// Bytes of the buffer that are in the file, or given up.
     done: u64,
     given_up: bool,
+    /// The last attempt to write failed.
+    failing: bool,
     ended: bool,
 }
 
@@ -73,8 +110,9 @@ impl Queue {
         file: JsonlFile,
         clock: Arc<dyn Clock>,
         readiness: Readiness,
+        on_loss: OnLoss,
     ) -> io::Result<Arc<Self>> {
-        let queue = Arc::new(Self::new(readiness, MAX_BUFFER_BYTES));
+        let queue = Arc::new(Self::new(readiness, MAX_BUFFER_BYTES, on_loss));
         let writer = Writer {
             queue: Arc::clone(&queue),
             file,
@@ -87,14 +125,43 @@ impl Queue {
         Ok(queue)
     }
 
-    fn new(readiness: Readiness, max_bytes: usize) -> Self {
+    fn new(readiness: Readiness, max_bytes: usize, on_loss: OnLoss) -> Self {
         Self {
             state: Mutex::default(),
             work: Condvar::new(),
             room: Condvar::new(),
             progress: watch::Sender::new(Progress::default()),
+            reached: watch::Sender::new(None),
             readiness,
             max_bytes,
+            on_loss,
+        }
+    }
+
+    /// The opening line of an action that begins once [`Self::kept`] has answered, or not at all.
+    pub(super) fn push_opening(&self, line: &[u8]) -> Result<Awaited, Unaudited> {
+        if self.on_loss == OnLoss::Continue {
+            self.push(line);
+            return Ok(Awaited(0));
+        }
+        let mut state = self.state.lock();
+        if state.failing || state.closing || state.buffer.len() + line.len() > self.max_bytes {
+            drop(state);
+            return Err(refused());
+        }
+        self.add(&mut state, line);
+        Ok(Awaited(state.pushed))
+    }
+
+    pub(super) async fn kept(&self, Awaited(target): Awaited) -> Result<(), Unaudited> {
+        if target == 0 {
+            return Ok(());
+        }
+        let settled = |progress: &Progress| progress.done >= target || progress.failing || progress.ended;
+        let mut progress = self.progress.subscribe();
+        match tokio::time::timeout(OPENING_DEADLINE, progress.wait_for(settled)).await {
+            Ok(Ok(progress)) if progress.done >= target => Ok(()),
+            _ => Err(refused()),
         }
     }
 
@@ -116,12 +183,28 @@ impl Queue {
             self.report_lost(1);
             return;
         }
+        self.add(&mut state, line);
+    }
+
+    /// A line about the log itself; none is due any more when it is being closed.
+    pub(super) fn push_record(&self, line: &[u8]) {
+        if !self.state.lock().closing {
+            self.push(line);
+        }
+    }
+
+    fn add(&self, state: &mut State, line: &[u8]) {
         state.buffer.extend_from_slice(line);
         state.pushed += line.len() as u64;
         if state.writer_sleeps {
             state.writer_sleeps = false;
             self.work.notify_one();
         }
+    }
+
+    /// Tells whenever lines were written.
+    pub(super) fn reached(&self) -> watch::Receiver<Option<Reached>> {
+        self.reached.subscribe()
     }
 
     pub(super) async fn flush(&self) -> bool {
@@ -164,6 +247,7 @@ impl Queue {
         }
         self.state.lock().failing = true;
         self.room.notify_all();
+        self.progress.send_modify(|progress| progress.failing = true);
     }
 
     fn report_recovery(&self) {
@@ -171,6 +255,11 @@ impl Queue {
             tracing::info!("the audit file is written again");
         }
     }
+}
+
+fn refused() -> Unaudited {
+    metrics::counter!(metric_names::AUDIT_ERRORS, "kind" => "refused").increment(1);
+    Unaudited
 }
 
 struct Writer {
@@ -182,7 +271,8 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         let mut batch = Vec::new();
-        let mut given_up = false;
+        // The chain begins, whether anything happens or not.
+        let mut given_up = !self.write(&batch);
         while self.next_batch(&mut batch) {
             let bytes = batch.len() as u64;
             given_up |= !self.write(&batch);
@@ -190,10 +280,13 @@ impl Writer {
             self.queue.progress.send_modify(|progress| {
                 progress.done += bytes;
                 progress.given_up = given_up;
+                progress.failing = false;
             });
-            thread::sleep(LINGER);
+            if self.queue.on_loss == OnLoss::Continue {
+                thread::sleep(LINGER);
+            }
         }
-        if let Err(error) = self.file.sync() {
+        if let Err(error) = self.end() {
             self.queue.report_fault(&error);
             given_up = true;
         }
@@ -201,6 +294,22 @@ impl Writer {
             progress.given_up = given_up;
             progress.ended = true;
         });
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let ended = Record::Ended {}.to_line(self.clock.now());
+        self.file.append(&mut ended.as_slice())?;
+        self.publish();
+        self.file.sync()
+    }
+
+    fn publish(&self) {
+        let (chain, head) = self.file.chain();
+        if let Some(log) = self.file.log() {
+            let at = self.clock.now();
+            let reached = Reached { log, chain, head, at };
+            self.queue.reached.send_replace(Some(reached));
+        }
     }
 
     /// Waits for lines and swaps them for the empty `batch`. False when the log is closed and empty.
@@ -225,6 +334,7 @@ impl Writer {
             match self.file.append(&mut rest).and_then(|()| self.tell_losses()) {
                 Ok(()) => {
                     self.queue.report_recovery();
+                    self.publish();
                     return true;
                 }
                 Err(error) => self.queue.report_fault(&error),
@@ -250,8 +360,8 @@ impl Writer {
             state.lost_lines
         };
         if lost > 0 {
-            self.file
-                .append(&mut lost_lines(lost, self.clock.now()).as_slice())?;
+            let record = Record::Lost { lines: lost }.to_line(self.clock.now());
+            self.file.append(&mut record.as_slice())?;
             self.queue.state.lock().lost_lines -= lost;
         }
         Ok(())
@@ -269,7 +379,7 @@ mod tests {
     #[test]
     fn a_buffer_that_stays_full_loses_lines_and_says_so() {
         let readiness = Readiness::default();
-        let queue = Queue::new(readiness.clone(), 10);
+        let queue = Queue::new(readiness.clone(), 10, OnLoss::Continue);
         queue.push(b"12345678\n");
         let before = Instant::now();
         queue.push(b"lost\n");
@@ -286,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_caller_waits_for_a_writer_that_is_behind() {
-        let queue = Arc::new(Queue::new(Readiness::default(), 10));
+        let queue = Arc::new(Queue::new(Readiness::default(), 10, OnLoss::Continue));
         queue.push(b"12345678\n");
         let writer = {
             let queue = Arc::clone(&queue);

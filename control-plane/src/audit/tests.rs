@@ -1,5 +1,8 @@
+mod loss;
+mod tampering;
+
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
 use dynamic_mcp_shared::clock::ManualClock;
@@ -11,6 +14,7 @@ use crate::principal::{Principal, Rights};
 
 struct Setup {
     directory: tempfile::TempDir,
+    config: AuditConfig,
     clock: Arc<ManualClock>,
     readiness: Readiness,
     audit: Audit,
@@ -27,6 +31,9 @@ fn setup_with(change: impl FnOnce(&mut AuditConfig)) -> Setup {
     let mut config = AuditConfig {
         enabled: true,
         file: directory.path().join("log/audit.jsonl"),
+        key: KeyFile::Own(directory.path().join("audit.key")),
+        on_loss: OnLoss::Continue,
+        retention: Duration::from_secs(86_400),
         max_event_bytes: 20_000,
         max_file_bytes: 10_000_000,
         max_files: 5,
@@ -35,6 +42,7 @@ fn setup_with(change: impl FnOnce(&mut AuditConfig)) -> Setup {
     let audit = Audit::open(&config, clock.clone(), readiness.clone()).unwrap();
     Setup {
         directory,
+        config,
         clock,
         readiness,
         audit,
@@ -42,8 +50,19 @@ fn setup_with(change: impl FnOnce(&mut AuditConfig)) -> Setup {
 }
 
 impl Setup {
-    fn log(&self) -> std::path::PathBuf {
-        self.directory.path().join("log/audit.jsonl")
+    fn log(&self) -> PathBuf {
+        self.config.file.clone()
+    }
+
+    /// The newest first.
+    fn files(&self) -> Vec<PathBuf> {
+        let names = (0..).map(|age| files::numbered(&self.config.file, age));
+        names.take_while(|name| name.exists()).collect()
+    }
+
+    /// Another server on the same log, at the same time or after it.
+    fn another(&self) -> Audit {
+        Audit::open(&self.config, self.clock.clone(), self.readiness.clone()).unwrap()
     }
 }
 
@@ -65,26 +84,42 @@ fn action(name: &'static str) -> Action<'static> {
     }
 }
 
+/// Of entries, without their seals.
 fn lines(path: &Path) -> Vec<Value> {
+    let all = sealed_lines(path).into_iter();
+    let entries = all.filter(|line| line["phase"] == "opened" || line["phase"] == "closed");
+    let unsealed = entries.map(|mut line| {
+        for name in ["chain", "seq", "prev", "mac"] {
+            line.as_object_mut().unwrap().remove(name).unwrap();
+        }
+        line
+    });
+    unsealed.collect()
+}
+
+fn sealed_lines(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
 
+async fn act(audit: &Audit) {
+    let entry = audit.begin(&caller(), action("dynamic.exec")).await.unwrap();
+    entry.close(Verdict::Done);
+}
+
 #[tokio::test]
 async fn an_action_leaves_an_opening_and_a_closing_line() {
     let setup = setup();
     let details = json!({ "image": "node:lts-slim", "adminToken": "hunter2" });
-    let mut entry = setup.audit.begin(
-        &caller(),
-        Action {
-            name: "dynamic.tool.update",
-            target: Some("weather"),
-            revision: Some(3),
-            details: details.as_object().unwrap().clone(),
-        },
-    );
+    let action = Action {
+        name: "dynamic.tool.update",
+        target: Some("weather"),
+        revision: Some(3),
+        details: details.as_object().unwrap().clone(),
+    };
+    let mut entry = setup.audit.begin(&caller(), action).await.unwrap();
     setup.clock.advance(chrono::Duration::milliseconds(1_234));
     entry.set_revision(4);
     entry.add("fields", json!(["code"]));
@@ -122,7 +157,13 @@ async fn an_action_leaves_an_opening_and_a_closing_line() {
 #[tokio::test]
 async fn a_dropped_entry_is_closed_as_abandoned() {
     let setup = setup();
-    drop(setup.audit.begin(&caller(), action("dynamic.exec")));
+    drop(
+        setup
+            .audit
+            .begin(&caller(), action("dynamic.exec"))
+            .await
+            .unwrap(),
+    );
     assert!(setup.audit.flush().await);
     let lines = lines(&setup.log());
     assert_eq!(
@@ -134,10 +175,8 @@ async fn a_dropped_entry_is_closed_as_abandoned() {
 #[tokio::test]
 async fn a_refusal_says_why() {
     let setup = setup();
-    setup
-        .audit
-        .begin(&caller(), action("dynamic.exec"))
-        .close(Verdict::Refused("rate_limited"));
+    let refused = setup.audit.begin(&caller(), action("dynamic.exec")).await;
+    refused.unwrap().close(Verdict::Refused("rate_limited"));
     assert!(setup.audit.flush().await);
     let closed = &lines(&setup.log())[1];
     assert_eq!(
@@ -150,13 +189,11 @@ async fn a_refusal_says_why() {
 async fn details_that_are_too_long_are_marked() {
     let setup = setup_with(|config| config.max_event_bytes = 2_000);
     let details = Map::from_iter([("note".to_owned(), json!("x".repeat(5_000)))]);
-    let entry = setup.audit.begin(
-        &caller(),
-        Action {
-            details,
-            ..action("dynamic.exec")
-        },
-    );
+    let action = Action {
+        details,
+        ..action("dynamic.exec")
+    };
+    let entry = setup.audit.begin(&caller(), action).await.unwrap();
     entry.close(Verdict::Done);
     assert!(setup.audit.flush().await);
     assert_eq!(lines(&setup.log())[0]["details"]["truncated"], json!(true));
@@ -173,9 +210,7 @@ async fn many_callers_lose_nothing_over_rotations() {
         let audit = setup.audit.clone();
         callers.spawn(async move {
             for _ in 0..250 {
-                audit
-                    .begin(&caller(), action("dynamic.exec"))
-                    .close(Verdict::Done);
+                act(&audit).await;
                 tokio::task::yield_now().await;
             }
         });
@@ -184,8 +219,7 @@ async fn many_callers_lose_nothing_over_rotations() {
     assert!(setup.audit.flush_and_close().await);
 
     let mut phases = std::collections::HashMap::new();
-    for file in fs::read_dir(setup.log().parent().unwrap()).unwrap() {
-        let path = file.unwrap().path();
+    for path in setup.files() {
         assert!(fs::metadata(&path).unwrap().len() <= 20_000);
         for line in lines(&path) {
             let id = line["id"].as_str().unwrap().to_owned();
@@ -202,16 +236,11 @@ async fn many_callers_lose_nothing_over_rotations() {
 #[tokio::test]
 async fn a_file_taken_away_is_made_again() {
     let setup = setup();
-    setup
-        .audit
-        .begin(&caller(), action("dynamic.exec"))
-        .close(Verdict::Done);
+    act(&setup.audit).await;
     assert!(setup.audit.flush().await);
     fs::remove_file(setup.log()).unwrap();
-    setup
-        .audit
-        .begin(&caller(), action("run_js_ephemeral"))
-        .close(Verdict::Done);
+    let again = setup.audit.begin(&caller(), action("run_js_ephemeral")).await;
+    again.unwrap().close(Verdict::Done);
     assert!(setup.audit.flush().await);
     assert_eq!(lines(&setup.log())[0]["action"], json!("run_js_ephemeral"));
 }
@@ -223,10 +252,7 @@ async fn a_disk_that_fails_degrades_readiness_until_it_works_again() {
     // The path can't be opened while a directory has its name.
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    setup
-        .audit
-        .begin(&caller(), action("dynamic.exec"))
-        .close(Verdict::Done);
+    act(&setup.audit).await;
     eventually(|| setup.readiness.report().degraded.contains_key("audit")).await;
     fs::remove_dir(&path).unwrap();
     assert!(setup.audit.flush().await);
@@ -237,10 +263,7 @@ async fn a_disk_that_fails_degrades_readiness_until_it_works_again() {
 #[tokio::test]
 async fn a_log_that_is_switched_off_makes_no_file() {
     let setup = setup_with(|config| config.enabled = false);
-    setup
-        .audit
-        .begin(&caller(), action("dynamic.exec"))
-        .close(Verdict::Done);
+    act(&setup.audit).await;
     assert!(setup.audit.flush_and_close().await);
     assert!(!setup.log().exists());
 }
@@ -251,6 +274,9 @@ async fn a_file_that_can_not_be_opened_is_named() {
     let config = AuditConfig {
         enabled: true,
         file: directory.path().to_owned(),
+        key: KeyFile::Own(directory.path().join("audit.key")),
+        on_loss: OnLoss::Continue,
+        retention: Duration::from_secs(86_400),
         max_event_bytes: 20_000,
         max_file_bytes: 10_000_000,
         max_files: 5,

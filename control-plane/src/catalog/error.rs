@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dynamic_mcp_shared::policy::PolicyError;
 
+use crate::audit::Unaudited;
 use crate::auth::Forbidden;
 use crate::registry::{InvalidTool, RegistryError, Revision, ToolName};
 use crate::runtimes::NoRuntime;
@@ -37,6 +38,8 @@ pub enum CatalogError {
     #[error("the dependencies could not be resolved now, and nothing was written: {0}")]
     Unavailable(String),
     #[error(transparent)]
+    Unaudited(#[from] Unaudited),
+    #[error(transparent)]
     Registry(#[from] RegistryError),
 }
 
@@ -53,7 +56,9 @@ impl CatalogError {
             CatalogError::Example { .. } => "example",
             CatalogError::NoRevision { .. } => "not_found",
             CatalogError::Cancelled => "cancelled",
-            CatalogError::Unavailable(_) | CatalogError::Untried { .. } => "unavailable",
+            CatalogError::Unavailable(_) | CatalogError::Untried { .. } | CatalogError::Unaudited(_) => {
+                "unavailable"
+            }
             CatalogError::Registry(error) => error.kind(),
         }
     }

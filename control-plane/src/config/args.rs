@@ -18,6 +18,7 @@ pub use self::http::HttpArgs;
 pub use self::registry::{BackendKind, RegistryArgs};
 pub use self::tenant::TenantArgs;
 use super::secret::parse_secret;
+use crate::audit::OnLoss;
 use crate::mcp::Profile;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -126,6 +127,31 @@ pub struct AuditArgs {
     /// File of JSON lines that is appended to; audit.jsonl in the state directory if not set
     #[arg(long, env = "MCP_AUDIT_FILE", value_name = "FILE")]
     pub audit_file: Option<PathBuf>,
+
+    /// File of the key that entries are chained with, 32 bytes at least: openssl rand -hex 32; made as audit.key in the state
+    /// directory if not set. Replicas that share a database share it
+    #[arg(long, env = "MCP_AUDIT_KEY_FILE", value_name = "FILE")]
+    pub audit_key_file: Option<PathBuf>,
+
+    /// What actions do while entries can't be kept: block refuses them before they begin, continue counts what is lost
+    #[arg(
+        long,
+        env = "MCP_AUDIT_ON_LOSS",
+        value_name = "POLICY",
+        default_value = "continue",
+        value_parser = parse_on_loss
+    )]
+    pub audit_on_loss: OnLoss,
+
+    /// Days that entries stay in the database of the postgres backend; whole months are dropped
+    #[arg(
+        long,
+        env = "MCP_AUDIT_RETENTION_DAYS",
+        value_name = "DAYS",
+        default_value_t = 400,
+        value_parser = clap::value_parser!(u32).range(1..=36_500)
+    )]
+    pub audit_retention_days: u32,
 
     /// Longest entry in bytes; the details of a longer one are left out
     #[arg(
@@ -236,6 +262,14 @@ fn parse_profile(text: &str) -> Result<Profile, String> {
         "enterprise" => Ok(Profile::Enterprise),
         "mvp" => Ok(Profile::Mvp),
         _ => Err("enterprise or mvp".to_owned()),
+    }
+}
+
+fn parse_on_loss(text: &str) -> Result<OnLoss, String> {
+    match text {
+        "block" => Ok(OnLoss::Block),
+        "continue" => Ok(OnLoss::Continue),
+        _ => Err("block or continue".to_owned()),
     }
 }
 

@@ -37,6 +37,9 @@ pub fn runtime_config(settings: &Settings) -> Value {
         "audit": {
             "enabled": settings.audit.enabled,
             "file": settings.audit.file,
+            "keyFile": settings.audit.key.path(),
+            "onLoss": settings.audit.on_loss.as_str(),
+            "retentionDays": settings.audit.retention.as_secs() / 86_400,
             "maxEventBytes": settings.audit.max_event_bytes,
             "maxFileBytes": settings.audit.max_file_bytes,
             "maxFiles": settings.audit.max_files,

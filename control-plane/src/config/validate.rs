@@ -16,7 +16,8 @@ use super::secret::read_secret;
 use super::settings::{Backend, FleetSettings, HttpSettings, RegistrySettings, Settings};
 use super::sources::Given;
 use super::{AuthMode, AuthSettings, BackendKind, ConfigError, Transport, fault};
-use crate::audit::AuditConfig;
+use crate::audit::command::AuditPlaces;
+use crate::audit::{AuditConfig, KeyFile};
 use crate::guard::{GuardLimits, MemoryGuardConfig};
 use crate::registry::PostgresConfig;
 use crate::tenant::TenantLimits;
@@ -31,7 +32,8 @@ const HTTP_ONLY: [&str; 8] = [
     "MCP_HTTP_ALLOWED_ORIGINS",
     "MCP_HTTP_MAX_CONNECTIONS",
 ];
-const POSTGRES_ONLY: [&str; 3] = [
+const POSTGRES_ONLY: [&str; 4] = [
+    "MCP_AUDIT_RETENTION_DAYS",
     "MCP_DYNAMIC_PG_SCHEMA",
     "MCP_DYNAMIC_PG_INIT_MAX_ATTEMPTS",
     "MCP_DYNAMIC_PG_INIT_BACKOFF_MS",
@@ -49,8 +51,11 @@ const FLEET_ONLY: [&str; 6] = [
     tls::KEY_FILE,
     tls::INSECURE,
 ];
-const AUDIT_ONLY: [&str; 4] = [
+const AUDIT_ONLY: [&str; 7] = [
     "MCP_AUDIT_FILE",
+    "MCP_AUDIT_KEY_FILE",
+    "MCP_AUDIT_ON_LOSS",
+    "MCP_AUDIT_RETENTION_DAYS",
     "MCP_AUDIT_MAX_EVENT_BYTES",
     "MCP_AUDIT_MAX_FILE_BYTES",
     "MCP_AUDIT_MAX_FILES",
@@ -85,6 +90,15 @@ impl Config {
                 fleet.bind
             ));
         }
+        let audit = self.audit(&state_dir)?;
+        let is_shared = matches!(registry.backend, Backend::Postgres(_));
+        if audit.enabled && is_shared && matches!(audit.key, KeyFile::Own(_)) {
+            warnings.push(
+                "MCP_AUDIT_KEY_FILE is not set: this server chains its audit with a key of its own, and to verify what \
+                 is in the database takes the keys of all replicas"
+                    .to_owned(),
+            );
+        }
         Ok(Settings {
             transport: self.server.transport,
             profile: self.server.profile,
@@ -95,7 +109,7 @@ impl Config {
             policy: self.policy.clone(),
             guard: self.guard(),
             tenant: self.tenant_defaults(),
-            audit: self.audit(&state_dir)?,
+            audit,
             fleet,
             telemetry: self.telemetry(),
             state_dir,
@@ -365,9 +379,35 @@ impl Config {
                 .audit_file
                 .clone()
                 .unwrap_or_else(|| state_dir.join("audit.jsonl")),
+            key: match &args.audit_key_file {
+                Some(file) => KeyFile::Given(file.clone()),
+                None => KeyFile::Own(state_dir.join("audit.key")),
+            },
+            on_loss: args.audit_on_loss,
+            retention: Duration::from_secs(u64::from(args.audit_retention_days) * 86_400),
             max_event_bytes: args.audit_max_event_bytes as usize,
             max_file_bytes: args.audit_max_file_bytes,
             max_files: args.audit_max_files,
+        })
+    }
+
+    /// Where `audit verify` finds what a server of these settings would write.
+    ///
+    /// # Errors
+    /// When what concerns the audit or the registry is not valid.
+    pub fn audit_places(&self) -> Result<AuditPlaces, ConfigError> {
+        let state_dir = self.state_dir()?;
+        let audit = self.audit(&state_dir)?;
+        let (sqlite, postgres) = match self.backend(&state_dir)? {
+            Backend::File { store } => (Some(store), None),
+            Backend::Postgres(config) => (None, Some(config.url)),
+        };
+        Ok(AuditPlaces {
+            file: audit.file,
+            key: audit.key,
+            sqlite,
+            postgres,
+            schema: self.registry.dynamic_pg_schema.clone(),
         })
     }
 

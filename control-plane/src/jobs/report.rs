@@ -8,6 +8,7 @@ use dynamic_mcp_shared::job::{CapturedOutput, Runtime, ToolError};
 use dynamic_mcp_shared::outcome::Outcome;
 use dynamic_mcp_shared::policy::PolicyError;
 
+use crate::audit::Unaudited;
 use crate::guard::Refusal;
 use crate::registry::RegistryError;
 use crate::registry::schema::{self, SchemaCheck};
@@ -50,6 +51,7 @@ pub(super) enum Ended {
     ShuttingDown,
     /// What holds for the tenant is not known.
     UnknownTenant(RegistryError),
+    Unaudited(Unaudited),
     Scheduled(Scheduled),
 }
 
@@ -67,9 +69,11 @@ impl Ended {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Ended::InvalidInput(_) => Outcome::InvalidInput,
-            Ended::Forbidden(_) | Ended::Refused(_) | Ended::ShuttingDown | Ended::UnknownTenant(_) => {
-                Outcome::NeverStarted
-            }
+            Ended::Forbidden(_)
+            | Ended::Refused(_)
+            | Ended::ShuttingDown
+            | Ended::UnknownTenant(_)
+            | Ended::Unaudited(_) => Outcome::NeverStarted,
             Ended::Scheduled(Scheduled::Finished { finished, .. }) => finished.outcome,
             Ended::Scheduled(Scheduled::NeverStarted { .. }) => Outcome::NeverStarted,
             Ended::Scheduled(Scheduled::Interrupted { .. }) => Outcome::Interrupted,
@@ -143,6 +147,12 @@ impl JobReport {
                 report.reason = Some("unavailable");
                 report.retry_after = Some(CAPACITY_RETRY_AFTER);
                 report.error = Some(ToolError::new("Refused", error.to_string()));
+            }
+            Ended::Unaudited(unaudited) => {
+                report.reason = Some(Unaudited::REASON);
+                report.retry_after = Some(CAPACITY_RETRY_AFTER);
+                let text = format!("nothing ran: {unaudited}");
+                report.error = Some(ToolError::new("Refused", text));
             }
             Ended::Scheduled(scheduled) => report.add(scheduled),
         }

@@ -1,5 +1,6 @@
 //! The tools that the server brings itself: what `tools/list` says of them, and the call of each. The list is built once.
 
+mod audit;
 mod catalog;
 mod dev;
 mod ephemeral;
@@ -23,7 +24,7 @@ use crate::metric_names;
 use crate::principal::{Caller, Right};
 
 /// Their names, sorted, whatever the profile shows.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "dev.echo",
     "dynamic.tool.call",
     "dynamic.tool.create",
@@ -36,6 +37,7 @@ pub const NAMES: [&str; 18] = [
     "dynamic.tool.rollback",
     "dynamic.tool.update",
     "run_js_ephemeral",
+    "system.audit.query",
     "system.guard_metrics",
     "system.health",
     "system.runtime_config",
@@ -57,6 +59,7 @@ enum Call {
     RuntimeConfig,
     TenantGet,
     TenantSet,
+    AuditQuery,
     Catalog(CatalogTool),
     ByName,
     RunEphemeral,
@@ -77,6 +80,7 @@ pub(super) struct Invocation<'a> {
 static ALL: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
     let mut all: Vec<Builtin> = [
         system::tools(),
+        audit::tools(),
         catalog::tools(),
         ephemeral::tools(),
         dev::tools(),
@@ -125,7 +129,7 @@ impl Builtin {
     pub(super) fn needs(&self) -> Right {
         match self.call {
             Call::Catalog(_) => Right::Write,
-            Call::RuntimeConfig | Call::TenantGet | Call::TenantSet => Right::Admin,
+            Call::RuntimeConfig | Call::AuditQuery | Call::TenantGet | Call::TenantSet => Right::Admin,
             Call::Health
             | Call::GuardMetrics
             | Call::ByName
@@ -142,6 +146,7 @@ impl Builtin {
             Call::RuntimeConfig => system::runtime_config(invocation),
             Call::TenantGet => tenants::get(invocation).await,
             Call::TenantSet => tenants::set(invocation).await,
+            Call::AuditQuery => audit::query(invocation).await,
             Call::Catalog(tool) => catalog::call(tool, invocation).await,
             Call::ByName => super::dynamic::call_by_name(invocation).await,
             Call::RunEphemeral => ephemeral::call(invocation).await,
@@ -189,6 +194,7 @@ mod tests {
             "dynamic.tool.diff",
             "dynamic.tool.history",
             "dynamic.tool.rollback",
+            "system.audit.query",
             "system.guard_metrics",
             "system.runtime_config",
             "system.tenant.get",

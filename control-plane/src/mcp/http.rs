@@ -143,7 +143,7 @@ impl Inner {
         if let Some(needed) = rights::needed(self.deps.profile, &body)
             && let Err(denied) = self.gate.require(&access, needed)
         {
-            self.record_refusal(&access, &parts, &body);
+            self.record_refusal(&access, &parts, &body).await;
             return refuse(&self.gate, &denied, &parts.headers);
         }
         let begins = parts.method == Method::POST && session_id(&parts.headers).is_none();
@@ -159,11 +159,11 @@ impl Inner {
         errors::as_json_rpc(response, &body, in_front.found_full()).await
     }
 
-    fn record_refusal(&self, access: &Access, parts: &Parts, body: &[u8]) {
+    async fn record_refusal(&self, access: &Access, parts: &Parts, body: &[u8]) {
         let Some(call) = rights::called(body) else { return };
         let id = request::id_among(Some(&parts.extensions));
         let caller = request::caller(access, id, CancellationToken::new());
-        refused::record(&self.deps, &caller, &call.name, call.arguments.as_ref());
+        refused::record(&self.deps, &caller, &call.name, call.arguments.as_ref()).await;
     }
 }
 

@@ -13,7 +13,7 @@ const REASON: &str = "insufficient_scope";
 const CALL: &str = "dynamic.exec";
 
 /// `tool` and `arguments` are as the caller sent them: of those only names that can be a tool's are written.
-pub(super) fn record(deps: &McpDeps, caller: &Caller, tool: &str, arguments: Option<&JsonObject>) {
+pub(super) async fn record(deps: &McpDeps, caller: &Caller, tool: &str, arguments: Option<&JsonObject>) {
     let builtin = BUILTIN_NAMES.into_iter().find(|name| *name == tool);
     let named = match builtin {
         Some(_) => arguments.and_then(target),
@@ -26,7 +26,10 @@ pub(super) fn record(deps: &McpDeps, caller: &Caller, tool: &str, arguments: Opt
         revision: None,
         details: Map::new(),
     };
-    deps.audit.begin(caller, action).close(Verdict::Refused(REASON));
+    // It is refused one way or the other.
+    if let Ok(entry) = deps.audit.begin(caller, action).await {
+        entry.close(Verdict::Refused(REASON));
+    }
 }
 
 /// The tool that a built-in one is to work on.

@@ -108,8 +108,10 @@ impl DynamicMcp {
         cx: &RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
         let needed = rights::of_call(self.deps.profile, &params.name, params.arguments.as_ref());
-        request::require(access, needed)
-            .inspect_err(|_| refused::record(&self.deps, caller, &params.name, params.arguments.as_ref()))?;
+        if let Err(refusal) = request::require(access, needed) {
+            refused::record(&self.deps, caller, &params.name, params.arguments.as_ref()).await;
+            return Err(refusal);
+        }
         let feedback = Feedback::new(cx, &self.connection.level);
         let arguments = params.arguments;
         let pin = Pin::of(&cx.meta).map_err(|wrong| ErrorData::invalid_params(wrong.to_string(), None))?;

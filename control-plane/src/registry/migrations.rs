@@ -26,6 +26,11 @@ pub(super) fn postgres() -> Migrator {
             "tenants",
             include_str!("../../migrations/postgres/0002_tenants.sql"),
         ),
+        step(
+            3,
+            "audit events",
+            include_str!("../../migrations/postgres/0003_audit_events.sql"),
+        ),
     ])
 }
 

@@ -7,7 +7,7 @@ use dynamic_mcp_shared::ids::TenantId;
 use serde_json::{Map, json};
 
 use super::{InvalidSettings, SettingsPatch, Tenant, TenantRecord};
-use crate::audit::{Action, Audit, Verdict};
+use crate::audit::{Action, Audit, Unaudited, Verdict};
 use crate::auth::{AdminGate, Forbidden};
 use crate::principal::{Caller, Right};
 use crate::registry::cache::ToolCache;
@@ -32,6 +32,8 @@ pub enum TenantsError {
     #[error("tenant must have 1 to 128 letters, digits, '-', '_', '.', ':', '@', '|', '/', got {0:?}")]
     NoTenant(String),
     #[error(transparent)]
+    Unaudited(#[from] Unaudited),
+    #[error(transparent)]
     Registry(#[from] RegistryError),
 }
 
@@ -40,6 +42,7 @@ impl TenantsError {
         match self {
             TenantsError::Forbidden(_) => "forbidden",
             TenantsError::Invalid(_) | TenantsError::NoTenant(_) => "invalid",
+            TenantsError::Unaudited(_) => "unavailable",
             TenantsError::Registry(error) => error.kind(),
         }
     }
@@ -80,15 +83,13 @@ impl Tenants {
         expected: Option<u64>,
     ) -> Result<Shown, TenantsError> {
         let target = about.target();
-        let entry = self.audit.begin(
-            about.caller,
-            Action {
-                name: "system.tenant.set",
-                target: Some(&target),
-                revision: None,
-                details: Map::from_iter([("settings".to_owned(), json!(patch))]),
-            },
-        );
+        let action = Action {
+            name: "system.tenant.set",
+            target: Some(&target),
+            revision: None,
+            details: Map::from_iter([("settings".to_owned(), json!(patch))]),
+        };
+        let entry = self.audit.begin(about.caller, action).await?;
         let result = self.set_now(about, patch, expected).await;
         entry.close(match &result {
             Ok(_) => Verdict::Done,

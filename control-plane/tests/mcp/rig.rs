@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use dynamic_mcp_control_plane::audit::Audit;
+use dynamic_mcp_control_plane::audit::{Audit, Trail};
 use dynamic_mcp_control_plane::auth::{AdminGate, Gate};
 use dynamic_mcp_control_plane::catalog::{Catalog, CatalogConfig, CatalogDeps};
 use dynamic_mcp_control_plane::guard::{Guard, GuardLimits, MemoryGuard, MemoryGuardConfig, Share};
@@ -114,6 +114,7 @@ impl Rig {
         let readiness = Readiness::default();
         readiness.set_loaded();
         let deps = Arc::new(McpDeps {
+            trail: Trail::new(audit.clone(), None, AdminGate::default()),
             catalog: Arc::new(catalog),
             tenants,
             cache,

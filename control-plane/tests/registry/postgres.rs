@@ -36,7 +36,7 @@ async fn replicas_that_start_at_once_migrate_once() {
             .fetch_one(&mut superuser().await)
             .await
             .unwrap();
-        assert_eq!(migrations, 2);
+        assert_eq!(migrations, 3);
         assert_eq!(registries[0].load(&acme).await.unwrap().tools.len(), 12);
     })
     .await;

@@ -17,19 +17,29 @@ pub struct Roles {
 }
 
 /// What the service role may do with each table.
-const SERVICE: [(&str, &str); 5] = [
+const SERVICE: [(&str, &str); 7] = [
     ("_sqlx_migrations", "SELECT"),
     ("tools", "SELECT, INSERT, UPDATE, DELETE"),
     ("tool_revisions", "SELECT, INSERT"),
     ("tenants", "SELECT, INSERT, UPDATE"),
     ("registry_versions", "SELECT, INSERT, UPDATE"),
+    ("audit_events", "SELECT, INSERT"),
+    ("audit_anchors", "SELECT, INSERT, UPDATE"),
+];
+/// What it has done by the owner, who alone makes and drops partitions.
+const SERVICE_CALLS: [&str; 3] = [
+    "audit_make_partitions(timestamptz, integer)",
+    "audit_expiring(timestamptz)",
+    "audit_expire(timestamptz)",
 ];
 /// What the maintenance role reads, and whether that is kept apart by tenant.
-const MAINTENANCE: [(&str, bool); 4] = [
+const MAINTENANCE: [(&str, bool); 6] = [
     ("tools", true),
     ("tool_revisions", true),
     ("tenants", true),
     ("registry_versions", false),
+    ("audit_events", true),
+    ("audit_anchors", false),
 ];
 
 /// Migrates the schema as its owner and gives the roles what they need. It may be run again.
@@ -57,6 +67,10 @@ async fn grant(connection: &mut PgConnection, schema: &str, roles: &Roles) -> Re
             .map_err(unreachable)?;
         for (table, what) in SERVICE {
             let sql = format!("GRANT {what} ON {table} TO {role}");
+            run(&mut transaction, sql).await.map_err(unreachable)?;
+        }
+        for function in SERVICE_CALLS {
+            let sql = format!("GRANT EXECUTE ON FUNCTION {function} TO {role}");
             run(&mut transaction, sql).await.map_err(unreachable)?;
         }
     }

@@ -17,7 +17,7 @@ async fn each_scope_lets_do_what_it_is_for_and_the_challenge_names_what_is_missi
         .create_tool("doubled", "return args.n * 2", json!({}))
         .await?;
     let draft = json!({"tool": {"name": "other", "description": "d", "code": "return 1"}});
-    let calls: [(&str, &str, Value, &str); 7] = [
+    let calls: [(&str, &str, Value, &str); 8] = [
         ("tools/list", "", json!({}), "mcp:call"),
         ("tools/call", "doubled", json!({"args": {"n": 4}}), "mcp:call"),
         (
@@ -40,6 +40,7 @@ async fn each_scope_lets_do_what_it_is_for_and_the_challenge_names_what_is_missi
             "mcp:write",
         ),
         ("tools/call", "system.runtime_config", json!({}), "mcp:admin"),
+        ("tools/call", "system.audit.query", json!({}), "mcp:admin"),
     ];
     for era in Era::ALL {
         for (method, tool, arguments, scope) in &calls {

@@ -4,10 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use dynamic_mcp_tests::client::Era;
+use dynamic_mcp_tests::client::{Era, McpClient};
+use dynamic_mcp_tests::database::Schema;
 use dynamic_mcp_tests::eventually::eventually;
+use dynamic_mcp_tests::process::command;
 use dynamic_mcp_tests::server::AllInOne;
+use dynamic_mcp_tests::state::State;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 /// In code, arguments, results and tokens.
 const MARKER: &str = "must-not-be-written";
@@ -15,6 +19,75 @@ const MARKER: &str = "must-not-be-written";
 fn lines(path: &Path) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// What `dynamic-mcp audit verify --json` says of a server's state, and its exit code.
+async fn verify(state: &Path, settings: &[(&str, &str)]) -> Result<(Option<i32>, Value)> {
+    let mut command = command("dynamic-mcp")?;
+    command
+        .current_dir(state)
+        .env("MCP_STATE_DIR", state)
+        .envs(settings.iter().copied())
+        .args(["audit", "verify", "--json"]);
+    let output = command.output().await?;
+    let said = serde_json::from_slice(&output.stdout)
+        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    Ok((output.status.code(), said))
+}
+
+/// Calls and writes that are refused until it is told to stop. The server is killed under the last of them.
+async fn traffic(client: &McpClient, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let _ended = client.call("quick", json!({"args": {}})).await;
+        for _ in 0..10 {
+            let _refused = client
+                .call("dynamic.tool.delete", json!({"name": "missing.tool"}))
+                .await;
+        }
+    }
+}
+
+/// Two calls that don't end, beside as many short ones as eight clients make; then the server is killed.
+async fn killed_under_traffic(server: AllInOne) -> Result<State> {
+    let client = server.client(Era::Modern).await?;
+    let isolate = json!({"runtime": "isolate"});
+    client.create_tool("quick", "return 1;", isolate.clone()).await?;
+    let forever = "const end = Date.now() + 60000; while (Date.now() < end) {} return 1;";
+    let slow = json!({"runtime": "isolate", "timeoutMs": 60_000});
+    client.create_tool("forever", forever, slow).await?;
+    let stop = CancellationToken::new();
+    let endless = (0..2).map(|_| client.call("forever", json!({"args": {}})));
+    let short = (0..8).map(|_| traffic(&client, &stop));
+    let path = server.state().join("audit.jsonl");
+    let killed = async {
+        // So many that some of them are in the other store, and others not yet.
+        eventually(Duration::from_secs(50), async || {
+            let lines = lines(&path)?;
+            let runs = |line: &&Value| {
+                line["phase"] == "opened" && line["action"] == "dynamic.exec" && line["target"] == "forever"
+            };
+            let count = lines.iter().filter(runs).count();
+            anyhow::ensure!(count == 2 && lines.len() > 1_000, "{count} of {}", lines.len());
+            Ok(())
+        })
+        .await;
+        let state = server.kill().await;
+        stop.cancel();
+        state
+    };
+    let (state, _short, _endless) = tokio::join!(
+        killed,
+        futures::future::join_all(short),
+        futures::future::join_all(endless)
+    );
+    Ok(state)
+}
+
+/// The targets of the entries that were open in the only chain that was not closed.
+fn open_targets(store: &Value) -> Vec<&str> {
+    assert_eq!(store["unclosed"].as_array().map(Vec::len), Some(1), "{store}");
+    let open = store["unclosed"][0]["open"].as_array().into_iter().flatten();
+    open.filter_map(|entry| entry["target"].as_str()).collect()
 }
 
 /// The opening and the closing line of the only entry with that action and target, once both are written.
@@ -169,7 +242,7 @@ async fn a_full_file_is_rotated_and_only_so_many_are_kept() -> Result<()> {
         let named: Vec<_> = named.collect::<Result<_>>()?;
         Ok(named
             .into_iter()
-            .filter(|(name, _)| name.starts_with("audit"))
+            .filter(|(name, _)| name.starts_with("audit.jsonl"))
             .collect())
     };
     eventually(Duration::from_secs(20), async || {
@@ -180,6 +253,149 @@ async fn a_full_file_is_rotated_and_only_so_many_are_kept() -> Result<()> {
     for (name, bytes) in files()? {
         assert!(bytes <= 10_000, "{name}: {bytes}");
     }
+    Ok(())
+}
+
+/// Nobody waits for the disk here, so an entry may be in memory still when the process goes.
+const BLOCK: [(&str, &str); 2] = [
+    ("MCP_AUDIT_ON_LOSS", "block"),
+    ("MCP_EXECUTION_ENGINE", "isolate"),
+];
+
+#[tokio::test]
+async fn a_server_killed_under_traffic_leaves_a_chain_that_verifies_and_names_what_was_open() -> Result<()> {
+    let state = killed_under_traffic(AllInOne::start(&BLOCK).await?).await?;
+    let (code, said) = verify(state.path(), &[]).await?;
+    assert_eq!((code, &said["verified"]), (Some(0), &json!(true)), "{said}");
+    let open = open_targets(&said["stores"][0]);
+    assert_eq!(
+        open.iter().filter(|target| **target == "forever").count(),
+        2,
+        "{open:?}"
+    );
+
+    let next = AllInOne::start_in(state, &BLOCK).await?;
+    let client = next.client(Era::Modern).await?;
+    let page = client
+        .structured(
+            "system.audit.query",
+            json!({"target": "forever", "action": "dynamic.exec"}),
+        )
+        .await?;
+    let states = page["entries"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|entry| &entry["state"]);
+    assert_eq!(states.collect::<Vec<_>>(), ["open", "open"], "{page}");
+    let state = next.state().clone();
+    next.stop().await;
+    let (code, said) = verify(state.path(), &[]).await?;
+    assert_eq!(
+        (code, &said["stores"][0]["chains"]),
+        (Some(0), &json!(2)),
+        "{said}"
+    );
+
+    let path = state.join("audit.jsonl");
+    let mut bytes = std::fs::read(&path)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, &bytes)?;
+    let (code, said) = verify(state.path(), &[]).await?;
+    assert_eq!((code, &said["verified"]), (Some(1), &json!(false)), "{said}");
+    bytes[middle] ^= 1;
+    // The last line, which the anchor beside the tools tells of.
+    let end = bytes[..bytes.len() - 1].iter().rposition(|&byte| byte == b'\n');
+    bytes.truncate(end.context("several lines")? + 1);
+    std::fs::write(&path, &bytes)?;
+    let (code, said) = verify(state.path(), &[]).await?;
+    assert_eq!(code, Some(1), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_killed_server_could_not_send_is_in_the_database_after_the_next_start() -> Result<()> {
+    let schema = Schema::new()?;
+    let database = [
+        ("MCP_DYNAMIC_BACKEND", "postgres"),
+        ("MCP_DYNAMIC_PG_URL", schema.url()),
+        ("MCP_DYNAMIC_PG_SCHEMA", schema.name()),
+    ];
+    let settings = [BLOCK.as_slice(), &database].concat();
+    let state = killed_under_traffic(AllInOne::start(&settings).await?).await?;
+    let (code, said) = verify(state.path(), &database).await?;
+    assert_eq!(code, Some(0), "{said}");
+    let next = AllInOne::start_in(state, &settings).await?;
+    let state = next.state().clone();
+    next.client(Era::Modern)
+        .await?
+        .structured("system.health", json!({}))
+        .await?;
+    next.stop().await;
+    let (code, said) = verify(state.path(), &database).await?;
+    assert_eq!(code, Some(0), "{said}");
+    let (stored, files) = (&said["stores"][0], &said["stores"][1]);
+    assert_eq!(stored["lines"], files["lines"], "{said}");
+    for store in [stored, files] {
+        let open = open_targets(store);
+        assert_eq!(
+            open.iter().filter(|target| **target == "forever").count(),
+            2,
+            "{open:?}"
+        );
+    }
+    schema.drop_it().await
+}
+
+#[tokio::test]
+async fn verify_says_by_its_exit_code_that_it_could_not_check() -> Result<()> {
+    let state = State::new()?;
+    let mut command = command("dynamic-mcp")?;
+    command
+        .env("MCP_STATE_DIR", state.path())
+        .args(["audit", "verify"]);
+    let output = command.output().await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("MCP_AUDIT_KEY_FILE"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_block_nothing_runs_while_the_audit_can_not_be_written() -> Result<()> {
+    let server = AllInOne::start(&BLOCK).await?;
+    let client = server.client(Era::Modern).await?;
+    client
+        .create_tool("quick", "return 1;", json!({"runtime": "isolate"}))
+        .await?;
+    client.structured("quick", json!({"args": {}})).await?;
+    let path = server.state().join("audit.jsonl");
+    // The path can't be opened while a directory has its name.
+    std::fs::rename(&path, server.state().join("elsewhere"))?;
+    std::fs::create_dir(&path)?;
+    let call = client.call("quick", json!({"args": {}})).await?;
+    let structured = &call["structuredContent"];
+    assert_eq!(
+        (&structured["outcome"], &structured["reason"]),
+        (&json!("never_started"), &json!("unaudited")),
+        "{call}"
+    );
+    let tool = json!({"name": "another", "description": "d", "code": "return 1;"});
+    let refusal = client.call("dynamic.tool.create", json!({"tool": tool})).await?;
+    assert_eq!(refusal["structuredContent"]["kind"], "unavailable", "{refusal}");
+    let readyz: Value = reqwest::get(format!("{}/readyz", server.base_url))
+        .await?
+        .json()
+        .await?;
+    assert!(readyz["degraded"]["audit"].is_string(), "{readyz}");
+    std::fs::remove_dir(&path)?;
+    eventually(Duration::from_secs(20), async || {
+        let call = client.call("quick", json!({"args": {}})).await?;
+        anyhow::ensure!(call["structuredContent"]["outcome"] == "ok", "{call}");
+        Ok(())
+    })
+    .await;
     Ok(())
 }
 

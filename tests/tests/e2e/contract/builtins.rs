@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Wires;
 
 /// Each tool with its arguments, those that are required first marked so.
-const TOOLS: [(&str, &[&str]); 18] = [
+const TOOLS: [(&str, &[&str]); 19] = [
     ("dev.echo", &["message!", "uppercase"]),
     ("dynamic.tool.call", &["args", "contentHash", "name!", "revision"]),
     ("dynamic.tool.create", &["adminToken", "tool!", "visibility"]),
@@ -49,6 +49,25 @@ const TOOLS: [(&str, &[&str]); 18] = [
     (
         "run_js_ephemeral",
         &["args", "code!", "dependencies", "image", "runtime", "timeoutMs"],
+    ),
+    (
+        "system.audit.query",
+        &[
+            "action",
+            "adminToken",
+            "client",
+            "cursor",
+            "limit",
+            "outcome",
+            "requestId",
+            "since",
+            "subject",
+            "target",
+            "tenant",
+            "traceId",
+            "until",
+            "verdict",
+        ],
     ),
     ("system.guard_metrics", &[]),
     ("system.health", &[]),

@@ -41,6 +41,11 @@ async fn what_the_mvp_profile_hides_can_not_be_used_either() -> Result<()> {
             json!({"name": "system.runtime_config", "arguments": {}}),
             -32_602,
         ),
+        (
+            "tools/call",
+            json!({"name": "system.audit.query", "arguments": {}}),
+            -32_602,
+        ),
         ("resources/list", json!({}), -32_601),
         (
             "resources/read",
