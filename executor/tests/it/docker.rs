@@ -8,3 +8,4 @@ mod faults;
 mod hostile;
 mod nodejs;
 pub mod rig;
+mod server;

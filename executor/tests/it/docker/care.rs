@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig};
-use dynamic_mcp_executor::docker::config::DockerConfig;
+use dynamic_mcp_executor::docker::config::{DockerConfig, PoolConfig};
 use dynamic_mcp_executor::docker::labels::{Kind, labels};
 use dynamic_mcp_executor::identity::Identity;
 use dynamic_mcp_shared::clock::{Clock as _, SystemClock};
 use dynamic_mcp_shared::job::{Job, RejectReason};
 use dynamic_mcp_shared::policy::{DEFAULT_IMAGE, SandboxPolicy};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::rig::{DockerRig, small};
+use super::server::{Answer, Server};
 use crate::rig::{eventually, job, result};
 
 async fn leave_a_container(rig: &DockerRig, owner: &Identity, expires: chrono::Duration) -> String {
@@ -155,4 +158,73 @@ async fn an_image_that_is_not_there_or_not_allowed_is_refused_by_name() {
         .collect();
     assert_eq!(there, [(absent, false), (DEFAULT_IMAGE, true)]);
     rig.finish().await;
+}
+
+/// The digest of a manifest of an image that holds nothing but an empty layer, and what a registry serves of it.
+fn empty_image() -> (String, Vec<(String, Answer)>) {
+    let digest = |bytes: &[u8]| format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
+    let layer = vec![0; 1_024];
+    let config = json!({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {
+        "type": "layers", "diff_ids": [digest(&layer)],
+    }});
+    let config = config.to_string().into_bytes();
+    let blob =
+        |kind: &str, bytes: &[u8]| json!({"mediaType": kind, "size": bytes.len(), "digest": digest(bytes)});
+    let kind = "application/vnd.docker.distribution.manifest.v2+json";
+    let manifest = json!({"schemaVersion": 2, "mediaType": kind,
+        "config": blob("application/vnd.docker.container.image.v1+json", &config),
+        "layers": [blob("application/vnd.docker.image.rootfs.diff.tar.gzip", &layer)],
+    });
+    let manifest = manifest.to_string().into_bytes();
+    let pinned = digest(&manifest);
+    let path = |what: &str, digest: &str| format!("/v2/empty/{what}/{digest}");
+    let served = vec![
+        ("/v2/".to_owned(), Answer::of("{}")),
+        (path("blobs", &digest(&config)), Answer::of(config)),
+        (path("blobs", &digest(&layer)), Answer::of(layer)),
+        (
+            path("manifests", &pinned),
+            Answer {
+                content_type: kind,
+                body: manifest,
+            },
+        ),
+    ];
+    (pinned, served)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_with_a_digest_is_pulled_and_found_by_it() {
+    let (digest, served) = empty_image();
+    let registry = Server::start(move |_, path| {
+        let found = served.iter().find(|(served, _)| served == path)?;
+        Some(found.1.clone())
+    });
+    let image = format!("{}/empty:1@{digest}", registry.address);
+    let policy = SandboxPolicy {
+        allowed_images: vec![image.clone()],
+        require_digest: true,
+        ..SandboxPolicy::default()
+    };
+    assert_eq!(policy.check(), Ok(()));
+    let state = tempfile::tempdir().unwrap();
+    let config = DockerConfig {
+        policy,
+        pool: PoolConfig { floor: 0, ceiling: 0 },
+        ..small()
+    };
+    let rig = DockerRig::over(config, Identity::claim(state.path()).unwrap());
+    eventually("the pull", async || {
+        let status = rig.engine.status();
+        status
+            .images
+            .iter()
+            .any(|there| there.name == image && there.present)
+    })
+    .await;
+    rig.engine.shutdown().await;
+    let removed = std::process::Command::new("docker")
+        .args(["rmi", &image])
+        .output();
+    assert!(removed.unwrap().status.success());
 }
