@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use dynamic_mcp_control_plane::registry::cache::ToolCache;
-use dynamic_mcp_control_plane::registry::{PostgresConfig, PostgresRegistry, Registry, ToolName, ToolSpec};
+use dynamic_mcp_control_plane::registry::{
+    PostgresConfig, PostgresRegistry, Registry, RegistryError, ToolName, ToolSpec,
+};
 use dynamic_mcp_control_plane::tenant::{TenantDefaults, TenantLimits};
 use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::ids::TenantId;
@@ -27,6 +29,7 @@ const TOOLS: usize = 10_000;
 /// Of every tenant but the first, which has the rest: many pages.
 const TOOLS_EACH: usize = 9;
 const WRITES_AT_ONCE: usize = 8;
+const WRITE_ATTEMPTS: usize = 5;
 const LOOKUPS: usize = 200_000;
 const LISTS: usize = 2_000;
 const CHANGES: usize = 300;
@@ -77,10 +80,21 @@ async fn fill(registry: &dyn Registry) -> Result<()> {
     let all = (0..TENANTS).flat_map(|tenant| (0..tools_of(tenant)).map(move |tool| (tenant, tool)));
     let writes = futures::stream::iter(all.map(|(number, tool)| async move {
         let (tenant, spec) = (tenant(number)?, spec(tool)?);
-        registry.create(&tenant, &spec, TOOLS, "bench").await?;
-        anyhow::Ok(())
+        create(registry, &tenant, &spec).await
     }));
     writes.buffer_unordered(WRITES_AT_ONCE).try_collect().await
+}
+
+/// A database that is filled as fast as it can be has slow moments.
+async fn create(registry: &dyn Registry, tenant: &TenantId, spec: &ToolSpec) -> Result<()> {
+    let mut again = 0;
+    loop {
+        match registry.create(tenant, spec, TOOLS, "bench").await {
+            Err(RegistryError::Unavailable { .. }) if again < WRITE_ATTEMPTS => again += 1,
+            Err(RegistryError::AlreadyExists(_)) if again > 0 => return Ok(()),
+            created => return Ok(created.map(drop)?),
+        }
+    }
 }
 
 fn spec(number: usize) -> Result<ToolSpec> {

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_tests::client::{Era, McpClient};
 use dynamic_mcp_tests::issuer::{Signer, now};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -57,6 +58,10 @@ async fn no_forged_token_lets_anybody_in() -> Result<()> {
         ("not yet", issuer.token(&json!({"nbf": now() + 60}))?),
         ("no tenant", issuer.token(&json!({"tenant": null}))?),
         ("a tenant with a path", issuer.token(&json!({"tenant": "a b"}))?),
+        (
+            "the owner of what all tenants share",
+            issuer.token(&json!({"tenant": TenantId::shared().as_str()}))?,
+        ),
         ("nobody", issuer.token(&json!({"sub": null}))?),
         ("too long", format!("{honest}{}", "a".repeat(20_000))),
         (
