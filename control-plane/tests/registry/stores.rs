@@ -158,9 +158,9 @@ fn as_role(url: &str, role: &str) -> String {
 async fn ensure_role() {
     static DONE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
     DONE.get_or_init(async || {
-        // The lock: another test process may do the same now.
+        // The lock, held until all of it is committed: another test process may do the same now.
         let sql = format!(
-            "SELECT pg_advisory_lock(7031);
+            "SELECT pg_advisory_xact_lock(7031);
              DO $$ DECLARE role text; BEGIN
                  FOREACH role IN ARRAY ARRAY['{ROLE}', '{SERVICE}', '{MAINTENANCE}'] LOOP
                      IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
@@ -168,8 +168,7 @@ async fn ensure_role() {
                      END IF;
                  END LOOP;
                  EXECUTE format('GRANT CREATE ON DATABASE %I TO {ROLE}', current_database());
-             END $$;
-             SELECT pg_advisory_unlock(7031);"
+             END $$;"
         );
         sqlx::raw_sql(AssertSqlSafe(sql))
             .execute(&mut superuser().await)
