@@ -278,6 +278,30 @@ async fn any_change_to_any_file_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_one_chain_and_the_beginning_of_the_next_can_not_change_places() {
+    let setup = setup();
+    acts(&setup.audit, 1).await;
+    setup.close(&setup.audit).await;
+    let second = setup.another();
+    acts(&second, 1).await;
+    setup.close(&second).await;
+    let text = fs::read_to_string(setup.log()).unwrap();
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let ended = lines
+        .iter()
+        .position(|line| line.contains("\"phase\":\"ended\""))
+        .unwrap();
+    assert!(lines[ended + 1].contains("\"phase\":\"begun\""));
+    lines.swap(ended, ended + 1);
+    fs::write(setup.log(), lines.concat()).unwrap();
+    let found = setup.found().await;
+    assert!(
+        found.iter().any(|what| what.contains("it was moved")),
+        "{found:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_single_bit_of_a_short_log_counts() {
     let setup = setup();
     acts(&setup.audit, 2).await;

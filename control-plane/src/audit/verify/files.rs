@@ -76,6 +76,8 @@ struct Check<'k> {
     /// The last line of each chain at the beginning of the file that is read.
     before_file: BTreeMap<Hex128, u64>,
     anchored: BTreeMap<Hex128, u64>,
+    /// Of each chain, the last line that a later chain found there when it began.
+    found_there: BTreeMap<Hex128, u64>,
 }
 
 impl<'k> Check<'k> {
@@ -88,6 +90,7 @@ impl<'k> Check<'k> {
             torn: None,
             before_file: BTreeMap::new(),
             anchored: BTreeMap::new(),
+            found_there: BTreeMap::new(),
         }
     }
 
@@ -113,6 +116,7 @@ impl<'k> Check<'k> {
             };
             self.untorn(proven.record.as_ref());
             self.first_of_its_chain(&at, &proven, has_head);
+            self.after_what_was_there(&at, &proven);
             if let Some(Record::File(head)) = &proven.record {
                 if has_head || number > LINES_TO_THE_HEAD {
                     self.report.find(
@@ -194,6 +198,26 @@ impl<'k> Check<'k> {
                 seal.seq - 1
             );
             self.report.find(at, Some(seal.chain), Some(seal.seq), what);
+        }
+    }
+
+    /// The order of lines of two chains is nobody's but where one began.
+    fn after_what_was_there(&mut self, at: &str, proven: &Proven<'_>) {
+        let seal = proven.seal;
+        if self
+            .found_there
+            .get(&seal.chain)
+            .is_some_and(|found| seal.seq <= *found)
+        {
+            let what = "stands after the beginning of a chain that found it there: it was moved";
+            self.report.find(at, Some(seal.chain), Some(seal.seq), what);
+        }
+        if let Some(Record::Begun {
+            after: Some(after), ..
+        }) = &proven.record
+        {
+            let found = self.found_there.entry(after.chain).or_default();
+            *found = after.seq.max(*found);
         }
     }
 
