@@ -1,6 +1,8 @@
 //! The first lines of a connection, as a client of a proxy writes them: `CONNECT host:port` for https, the whole URL for
 //! http. Pure.
 
+use std::net::Ipv6Addr;
+
 use http::Uri;
 use http::uri::Authority;
 
@@ -93,19 +95,27 @@ fn plain(method: &str, path: &str, headers: &[httparse::Header<'_>]) -> Result<R
     Ok(Request::Plain { host, port, head })
 }
 
-/// In lower case; an IPv6 address without its brackets. `None` with a user in it.
+/// In lower case; an IPv6 address without its brackets. `None` with anything in it but a host and a port.
 pub(in super::super) fn host_of(authority: &Authority) -> Option<String> {
-    if authority.as_str().contains('@') {
+    let host = authority.host();
+    let port = authority.as_str().strip_prefix(host)?;
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
         return None;
     }
-    let host = authority.host().to_ascii_lowercase();
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(&host);
+    let bare = match host.strip_prefix('[') {
+        Some(rest) => rest
+            .strip_suffix(']')
+            .filter(|address| address.parse::<Ipv6Addr>().is_ok())?,
+        None => Some(host).filter(|name| name.bytes().all(is_of_a_name))?,
+    };
     (1..=MAX_HOST_CHARS)
         .contains(&bare.len())
-        .then(|| bare.to_owned())
+        .then(|| bare.to_ascii_lowercase())
+}
+
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }
 
 #[cfg(test)]
@@ -163,6 +173,10 @@ mod tests {
             "CONNECT user@registry.npmjs.org:443 HTTP/1.1\r\n\r\n",
             "CONNECT http://x:443/ HTTP/1.1\r\n\r\n",
             "CONNECT :443 HTTP/1.1\r\n\r\n",
+            "CONNECT a[]:443 HTTP/1.1\r\n\r\n",
+            "CONNECT [a]b:443 HTTP/1.1\r\n\r\n",
+            "CONNECT [registry.npmjs.org]:443 HTTP/1.1\r\n\r\n",
+            "CONNECT [::1]x:443 HTTP/1.1\r\n\r\n",
             "CONNECT x:99999 HTTP/1.1\r\n\r\n",
             "\u{16}\u{3}\u{1}",
             "SSH-2.0-x\r\n\r\n",
