@@ -46,7 +46,7 @@ impl Command {
             Command::Dev(command) => dev::run(command, &config.state_dir()?).await?,
             Command::Certs(command) => certs::run(command, &SystemClock)?,
             Command::Migrate(args) => args.run(config).await?,
-            Command::Audit(command) => return Ok(audit::run(command, config.audit_places()?).await),
+            Command::Audit(command) => return Ok(audit::run(command, config).await),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -65,7 +65,7 @@ pub enum Refusal {
         window_ms: u64,
         retry_after: Duration,
     },
-    #[error("all {limit} execution slots{} are taken; try again in {} ms", whose(*by_tenant), retry_after.as_millis())]
+    #[error("{}; try again in {} ms", taken(*limit, *by_tenant), retry_after.as_millis())]
     Concurrency {
         limit: u32,
         /// They are the tenant's share, and not all there are.
@@ -74,8 +74,12 @@ pub enum Refusal {
     },
 }
 
-const fn whose(by_tenant: bool) -> &'static str {
-    if by_tenant { " of this tenant" } else { "" }
+fn taken(limit: u32, by_tenant: bool) -> String {
+    match (limit, by_tenant) {
+        (0, true) => "the operator has stopped this tenant (maxConcurrency is 0)".to_owned(),
+        (limit, true) => format!("all {limit} execution slots of this tenant are taken"),
+        (limit, false) => format!("all {limit} execution slots are taken"),
+    }
 }
 
 impl Refusal {

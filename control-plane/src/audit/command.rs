@@ -18,6 +18,7 @@ use super::record::StoreKind;
 use super::store::{Anchor, AnchorFile, PostgresAudit, anchors, may_see_all, place};
 use super::verify::{Anchors, Verified, gone, verify_files, verify_store};
 use super::{KeyFile, StoreError};
+use crate::config::Config;
 
 const TAMPERED: u8 = 1;
 const UNCHECKED: u8 = 2;
@@ -65,9 +66,14 @@ fn parse_url(text: &str) -> Result<SecretString, std::convert::Infallible> {
 }
 
 /// Never an error: what could not be checked is an exit code of its own.
-pub async fn run(command: &AuditCommand, places: AuditPlaces) -> ExitCode {
+pub async fn run(command: &AuditCommand, config: &Config) -> ExitCode {
     let AuditCommand::Verify(args) = command;
-    match verify(args, places).await {
+    let verified = async {
+        // Whoever names the database need not have the server's settings.
+        let places = config.audit_places(args.database_url.is_none())?;
+        verify(args, places).await
+    };
+    match verified.await {
         Ok(verified) => {
             let tampered = verified.iter().any(|store| !store.findings.is_empty());
             say(&if args.json {

@@ -391,16 +391,18 @@ impl Config {
         })
     }
 
-    /// Where `audit verify` finds what a server of these settings would write.
+    /// Where `audit verify` finds what a server of these settings would write; `with_store`: in its registry's store too.
     ///
     /// # Errors
     /// When what concerns the audit or the registry is not valid.
-    pub fn audit_places(&self) -> Result<AuditPlaces, ConfigError> {
+    pub fn audit_places(&self, with_store: bool) -> Result<AuditPlaces, ConfigError> {
         let state_dir = self.state_dir()?;
         let audit = self.audit(&state_dir)?;
-        let (sqlite, postgres) = match self.backend(&state_dir)? {
-            Backend::File { store } => (Some(store), None),
-            Backend::Postgres(config) => (None, Some(config.url)),
+        let backend = with_store.then(|| self.backend(&state_dir)).transpose()?;
+        let (sqlite, postgres) = match backend {
+            None => (None, None),
+            Some(Backend::File { store }) => (Some(store), None),
+            Some(Backend::Postgres(config)) => (None, Some(config.url)),
         };
         Ok(AuditPlaces {
             file: audit.file,

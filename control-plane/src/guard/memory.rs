@@ -160,6 +160,7 @@ impl Shared {
         let ahead = u32::try_from(taken.ahead).unwrap_or(u32::MAX);
         let typical = Duration::from_micros(self.typical_run_us.load(Ordering::Relaxed));
         let wait = typical.saturating_mul(ahead.saturating_add(1)) / taken.limit.max(1);
+        let wait = if taken.limit == 0 { MAX_RETRY } else { wait };
         Refusal::Concurrency {
             limit: taken.limit,
             by_tenant: taken.by_tenant,

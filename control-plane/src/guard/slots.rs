@@ -110,7 +110,8 @@ impl Slots {
             state.start(tenant);
             return Ok(Place::Slot(self.slot(tenant)));
         }
-        if wait.is_zero() || !self.has_room_to_wait(&mut state, tenant) {
+        // Of a tenant that is stopped nobody waits: that lasts until an operator says otherwise.
+        if wait.is_zero() || limit == 0 || !self.has_room_to_wait(&mut state, tenant) {
             let taken = self.taken(&state, tenant, limit);
             state.forget_if_idle(tenant);
             return Err(taken);

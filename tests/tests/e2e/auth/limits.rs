@@ -97,6 +97,12 @@ async fn a_tenant_that_is_stopped_runs_nothing_and_others_go_on() -> Result<()> 
     let refused = ended(&tenants.acme, "one", json!({})).await?;
     assert_eq!(refused["outcome"], "never_started", "{refused}");
     assert_eq!(refused["reason"], "concurrency_limited", "{refused}");
+    ensure!(
+        refused["error"]
+            .as_str()
+            .is_some_and(|error| error.starts_with("the operator has stopped this tenant")),
+        "{refused}"
+    );
     assert_eq!(tenants.globex.structured("one", json!({})).await?["result"], 1);
     tenants.set(json!({"maxConcurrency": null})).await?;
     assert_eq!(tenants.acme.structured("one", json!({})).await?["result"], 1);

@@ -1,5 +1,7 @@
 //! The audit file: what was done, by whom, with what outcome, and never with what.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -359,6 +361,32 @@ async fn verify_says_by_its_exit_code_that_it_could_not_check() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("MCP_AUDIT_KEY_FILE"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn verify_of_a_named_database_takes_no_settings_of_a_server() -> Result<()> {
+    let state = State::new()?;
+    let key = state.path().join("key");
+    std::fs::write(&key, "0123456789abcdef0123456789abcdef")?;
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600))?;
+    let mut command = command("dynamic-mcp")?;
+    command
+        .env("MCP_STATE_DIR", state.path())
+        // As the server's own, without the address.
+        .env("MCP_DYNAMIC_BACKEND", "postgres")
+        .args([
+            "audit",
+            "verify",
+            "--database-url",
+            "postgres://nobody@127.0.0.1:1/none",
+        ])
+        .arg("--key-file")
+        .arg(&key);
+    let output = command.output().await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!said.contains("MCP_DYNAMIC_BACKEND"), "{said}");
     Ok(())
 }
 
