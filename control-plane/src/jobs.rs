@@ -312,7 +312,8 @@ impl Jobs {
     async fn job(&self, caller: &Caller, id: JobId, work: &Work) -> Result<Job, Ended> {
         let runtime = self.runtime(work).await?;
         let tenant = caller.principal.tenant.clone();
-        if runtime == Runtime::Node {
+        // Only now it is known that the default image is what it runs in; a tool's own was checked before.
+        if runtime == Runtime::Node && matches!(work.runtime, Wanted::Open { .. }) {
             work.tenant.policy.check_image(&work.image)?;
         }
         let lock = match (&work.lock, work.dependencies.is_empty()) {

@@ -96,7 +96,7 @@ impl Guard for MemoryGuard {
             scope,
             failed: false,
             begun: Instant::now(),
-            slot: Some(slot),
+            _slot: slot,
         }))
     }
 
@@ -207,7 +207,8 @@ struct MemoryPermit {
     scope: Arc<ScopeState>,
     failed: bool,
     begun: Instant,
-    slot: Option<Slot>,
+    /// Free again when the permit is dropped.
+    _slot: Slot,
 }
 
 impl Permit for MemoryPermit {
@@ -220,7 +221,6 @@ impl Permit for MemoryPermit {
 
 impl Drop for MemoryPermit {
     fn drop(&mut self) {
-        drop(self.slot.take());
         metrics::gauge!(metric_names::GUARD_ACTIVE).decrement(1.0);
         let run = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let typical = self.shared.typical_run_us.load(Ordering::Relaxed);

@@ -78,7 +78,12 @@ pub fn service(
     config: &HttpMcpConfig,
     lifecycle: &Lifecycle,
 ) -> McpService {
-    let sessions = Sessions::start(config.max_sessions, config.session_ttl, lifecycle);
+    let sessions = Sessions::start(
+        config.max_sessions,
+        config.session_ttl,
+        deps.cache.clone(),
+        lifecycle,
+    );
     let rmcp_config = StreamableHttpServerConfig::default()
         .with_json_response(true)
         .with_max_request_body_bytes(config.max_body_bytes)
@@ -146,10 +151,8 @@ impl Inner {
             self.record_refusal(&access, &parts, &body).await;
             return refuse(&self.gate, &denied, &parts.headers);
         }
-        let begins = parts.method == Method::POST && session_id(&parts.headers).is_none();
         let tools = match header(&parts.headers, "mcp-method") {
             Some("tools/call") => self.deps.cache.tools(&principal.tenant).await.ok(),
-            None if begins => self.deps.cache.tools(&principal.tenant).await.ok(),
             _ => None,
         };
         let request = Request::from_parts(parts, Full::new(body.clone()));
@@ -163,7 +166,7 @@ impl Inner {
         let Some(call) = rights::called(body) else { return };
         let id = request::id_among(Some(&parts.extensions));
         let caller = request::caller(access, id, CancellationToken::new());
-        refused::record(&self.deps, &caller, &call.name, call.arguments.as_ref()).await;
+        refused::record(&self.deps, &caller, &call.name, call.arguments()).await;
     }
 }
 

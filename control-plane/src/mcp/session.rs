@@ -34,14 +34,18 @@ use self::transport::SessionTransport;
 use super::http::in_front;
 use crate::metric_names;
 use crate::principal::Principal;
+use crate::registry::cache::ToolCache;
 
 pub(super) struct Sessions {
     inner: LocalSessionManager,
-    open: Mutex<HashMap<SessionId, Arc<Session>>>,
+    open: Mutex<Open>,
+    cache: Arc<ToolCache>,
     max: usize,
     ttl: Duration,
     stop: CancellationToken,
 }
+
+type Open = HashMap<SessionId, Arc<Session>>;
 
 /// What is known of one session beside rmcp's own state.
 struct Session {
@@ -65,13 +69,20 @@ pub(super) enum SessionsError {
 
 impl Sessions {
     /// Sessions expire after `ttl` without anything happening; the lifecycle runs what looks for those.
-    pub(super) fn start(max: usize, ttl: Duration, lifecycle: &Lifecycle) -> Arc<Self> {
+    /// What each tenant may have the cache knows.
+    pub(super) fn start(
+        max: usize,
+        ttl: Duration,
+        cache: Arc<ToolCache>,
+        lifecycle: &Lifecycle,
+    ) -> Arc<Self> {
         let mut inner = LocalSessionManager::default();
         // It would end a session in the middle of a quiet call.
         inner.session_config.keep_alive = None;
         let sessions = Arc::new(Self {
             inner,
             open: Mutex::default(),
+            cache,
             max,
             ttl,
             stop: lifecycle.soft().clone(),
@@ -93,14 +104,27 @@ impl Sessions {
         session.ok_or_else(|| LocalSessionManagerError::SessionNotFound(id.clone()))
     }
 
+    /// How many a tenant may have. While that can't be had, the defaults hold.
+    async fn most(&self, tenant: &TenantId) -> usize {
+        let limit = match self.cache.tools(tenant).await {
+            Ok(tools) => tools.tenant().limits.max_sessions,
+            Err(_) => self.cache.defaults().limits.max_sessions,
+        };
+        limit as usize
+    }
+
     /// The session that must go to let another one of that tenant in, which may have `most`: of the idle ones, of the
     /// tenant with the most sessions, the one that has been so the longest. A tenant takes no place from one that has
     /// fewer than itself.
-    fn to_evict(&self, tenant: &TenantId, most: usize) -> Result<Option<SessionId>, SessionsError> {
-        let open = self.open.lock();
-        let own = open.iter().filter(|(_, session)| session.owner.tenant == *tenant);
-        if own.clone().count() >= most {
-            let idle = own.filter_map(|(id, session)| Some((session.activity.idle_since()?, id)));
+    fn to_evict(
+        &self,
+        open: &Open,
+        tenant: &TenantId,
+        most: usize,
+    ) -> Result<Option<SessionId>, SessionsError> {
+        let own = || open.iter().filter(|(_, session)| session.owner.tenant == *tenant);
+        if open.len() >= most && own().count() >= most {
+            let idle = own().filter_map(|(id, session)| Some((session.activity.idle_since()?, id)));
             let longest = idle.min_by_key(|(since, _)| *since);
             return longest
                 .map(|(_, id)| Some(id.clone()))
@@ -122,6 +146,24 @@ impl Sessions {
         longest
             .map(|(_, _, id)| Some(id.clone()))
             .ok_or(SessionsError::Full { max: self.max })
+    }
+
+    /// Under one lock, so that sessions which begin at once are not more than there may be. Answers which one must go.
+    fn let_in(
+        &self,
+        id: &SessionId,
+        session: &Arc<Session>,
+        most: usize,
+    ) -> Result<Option<SessionId>, SessionsError> {
+        let mut open = self.open.lock();
+        let evicted = self.to_evict(&open, &session.owner.tenant, most)?;
+        if let Some(evicted) = &evicted
+            && let Some(gone) = open.remove(evicted)
+        {
+            gone.ended.cancel();
+        }
+        open.insert(id.clone(), session.clone());
+        Ok(evicted)
     }
 
     fn expired(&self, now: Instant) -> Vec<SessionId> {
@@ -161,17 +203,7 @@ impl SessionManager for Sessions {
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
         let owner = in_front::principal().ok_or(SessionsError::Unowned)?;
-        match self.to_evict(&owner.tenant, in_front::max_sessions().unwrap_or(self.max)) {
-            Ok(None) => {}
-            Ok(Some(id)) => {
-                metrics::counter!(metric_names::HTTP_SESSIONS_EXPIRED).increment(1);
-                self.close_session(&id).await?;
-            }
-            Err(full) => {
-                in_front::note_full();
-                return Err(full);
-            }
-        }
+        let most = self.most(&owner.tenant).await;
         let (id, transport) = self.inner.create_session().await?;
         let session = Arc::new(Session {
             owner,
@@ -180,7 +212,18 @@ impl SessionManager for Sessions {
             progress: Progress::default(),
             ended: self.stop.child_token(),
         });
-        self.open.lock().insert(id.clone(), session.clone());
+        match self.let_in(&id, &session, most) {
+            Ok(None) => {}
+            Ok(Some(evicted)) => {
+                metrics::counter!(metric_names::HTTP_SESSIONS_EXPIRED).increment(1);
+                self.close_session(&evicted).await?;
+            }
+            Err(full) => {
+                in_front::note_full();
+                self.inner.close_session(&id).await?;
+                return Err(full);
+            }
+        }
         metrics::counter!(metric_names::HTTP_SESSIONS_CREATED).increment(1);
         self.count();
         Ok((id, SessionTransport::new(transport, session)))

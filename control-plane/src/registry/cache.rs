@@ -73,7 +73,10 @@ impl ToolCache {
     /// When they are not known and the store does not answer.
     pub async fn tools(&self, tenant: &TenantId) -> Result<TenantTools, RegistryError> {
         let own = self.inner.current(tenant).await?;
-        let shared = self.inner.current(&TenantId::shared()).await?;
+        let shared = match self.inner.shared.current() {
+            Some(shared) => shared,
+            None => self.inner.current(&TenantId::shared()).await?,
+        };
         Ok(TenantTools::new(own, shared))
     }
 

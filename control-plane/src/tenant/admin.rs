@@ -62,7 +62,8 @@ pub struct Shown {
     pub tenant: Tenant,
     /// One for which nothing is set.
     pub defaults: Tenant,
-    pub tools: usize,
+    /// `None`: they can't be counted now.
+    pub tools: Option<usize>,
 }
 
 impl Tenants {
@@ -108,7 +109,7 @@ impl Tenants {
         self.may(about)?;
         let id = about.id()?;
         let mut attempt = 1;
-        loop {
+        let record = loop {
             let was = self.registry.tenant(&id).await?;
             let settings = patch.apply(&was.settings)?;
             let expected_now = expected.unwrap_or(was.revision);
@@ -123,24 +124,31 @@ impl Tenants {
                 {
                     attempt += 1;
                 }
-                written => {
-                    written?;
-                    break;
-                }
+                written => break written?,
             }
+        };
+        // The write is done: if the cache can't follow now, it will when the store answers again.
+        if let Err(error) = self.cache.refresh(&id).await {
+            tracing::warn!(%error, "a tenant's settings do not hold on this replica yet");
         }
-        self.shown(id).await
+        let tools = self.cache.tools(&id).await;
+        let tools = tools.ok().map(|tools| tools.own().tools.len());
+        Ok(self.with(id, Tenant::new(record, self.cache.defaults()), tools))
     }
 
     /// Read anew: what another replica wrote a moment ago is in it.
     async fn shown(&self, id: TenantId) -> Result<Shown, TenantsError> {
         let tools = self.cache.refresh(&id).await?;
-        Ok(Shown {
+        Ok(self.with(id, tools.tenant().clone(), Some(tools.tools.len())))
+    }
+
+    fn with(&self, id: TenantId, tenant: Tenant, tools: Option<usize>) -> Shown {
+        Shown {
             id,
-            tenant: tools.tenant().clone(),
+            tenant,
             defaults: Tenant::new(TenantRecord::default(), self.cache.defaults()),
-            tools: tools.tools.len(),
-        })
+            tools,
+        }
     }
 
     fn may(&self, about: &About<'_>) -> Result<(), TenantsError> {

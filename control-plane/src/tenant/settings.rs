@@ -53,23 +53,12 @@ impl TenantSettings {
     }
 
     fn check(&self) -> Result<(), InvalidSettings> {
-        let counts = [
-            ("maxTools", self.max_tools, 0),
-            ("maxConcurrency", self.max_concurrency, 0),
-            ("maxCallsPerWindow", self.max_calls_per_window, 0),
-            ("maxSessions", self.max_sessions, 0),
-            ("maxMemoryMb", self.max_memory_mb, MIN_MEMORY_MB),
-        ];
-        for (name, value, least) in counts {
-            if let Some(value) = value
-                && value < least
-            {
-                let problem =
-                    format!("settings.{name} must be at least {least}, or null for the default, got {value}");
-                return Err(InvalidSettings(problem));
-            }
+        match self.max_memory_mb {
+            Some(mb) if mb < MIN_MEMORY_MB => Err(InvalidSettings(format!(
+                "settings.maxMemoryMb must be at least {MIN_MEMORY_MB}, or null for the default, got {mb}"
+            ))),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -105,11 +94,6 @@ impl SettingsPatch {
             )));
         }
         Ok(Self(patch))
-    }
-
-    /// The names of what it changes.
-    pub fn fields(&self) -> Vec<&str> {
-        self.0.keys().map(String::as_str).collect()
     }
 
     /// # Errors

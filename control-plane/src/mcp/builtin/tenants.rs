@@ -122,3 +122,22 @@ fn answer(shown: Result<Shown, TenantsError>) -> CallToolResult {
         Err(error) => result::refused(error.to_string(), error.kind()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_schema_names_what_can_be_set() {
+        let schema = settings();
+        let named: BTreeSet<_> = schema["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(named, BTreeSet::from(SettingsPatch::FIELDS));
+    }
+}

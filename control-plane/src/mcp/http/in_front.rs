@@ -15,7 +15,7 @@ tokio::task_local! {
 
 pub(in crate::mcp) struct InFront {
     principal: Arc<Principal>,
-    /// Of the caller's tenant, when the request calls one or begins a session.
+    /// Of the caller's tenant, when the request calls one.
     tools: Option<TenantTools>,
     full: AtomicBool,
 }
@@ -44,14 +44,6 @@ impl InFront {
 /// Who sends the request that is being handled, if one is.
 pub(in crate::mcp) fn principal() -> Option<Arc<Principal>> {
     IN_FRONT.try_with(|in_front| in_front.principal.clone()).ok()
-}
-
-/// How many sessions the tenant may have that begins one; `None` where that is not known.
-pub(in crate::mcp) fn max_sessions() -> Option<usize> {
-    IN_FRONT
-        .try_with(|in_front| Some(in_front.tools.as_ref()?.tenant().limits.max_sessions as usize))
-        .ok()
-        .flatten()
 }
 
 pub(in crate::mcp) fn note_full() {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use rmcp::model::JsonObject;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::mcp::{Profile, rights};
 use crate::principal::{Right, Rights};
@@ -28,7 +29,14 @@ struct Params<'a> {
 #[derive(Deserialize)]
 pub(super) struct Called {
     pub(super) name: String,
-    pub(super) arguments: Option<JsonObject>,
+    arguments: Option<Value>,
+}
+
+impl Called {
+    /// What are no arguments at all is refused elsewhere.
+    pub(super) fn arguments(&self) -> Option<&JsonObject> {
+        self.arguments.as_ref()?.as_object()
+    }
 }
 
 pub(super) fn called(body: &[u8]) -> Option<Called> {
@@ -51,8 +59,8 @@ pub(super) fn needed(profile: Profile, body: &[u8]) -> Option<Rights> {
             let right = rights::of_tool(profile, &name);
             // Only there an argument makes a difference, and only these are read twice for it.
             let call = (right == Right::Write).then(|| called(body)).flatten();
-            let arguments = call.and_then(|call| call.arguments);
-            Some(rights::of_call(profile, &name, arguments.as_ref()))
+            let arguments = call.as_ref().and_then(Called::arguments);
+            Some(rights::of_call(profile, &name, arguments))
         }
         "resources/read" => {
             let uri = params?.uri?;

@@ -108,7 +108,11 @@ impl Slot {
         let before = self.current();
         let known = before.clone();
         let visibility = Visibility::of(tenant);
-        let tenant = Arc::new(Tenant::new(stored.tenant, &cache.defaults));
+        // What is the same stays the same piece, so that what was judged by it need not be judged again.
+        let tenant = match before.as_ref().map(|before| before.shared_tenant()) {
+            Some(tenant) if tenant.record == stored.tenant => tenant.clone(),
+            _ => Arc::new(Tenant::new(stored.tenant, &cache.defaults)),
+        };
         // Compiling the schemas of many tools takes long enough to hold up other calls.
         let compile = move || ToolSet::new(tenant, stored.tools, visibility, known.as_deref());
         let tools = tokio::task::spawn_blocking(compile)

@@ -202,6 +202,10 @@ impl ToolSet {
         &self.tenant
     }
 
+    pub(super) fn shared_tenant(&self) -> &Arc<Tenant> {
+        &self.tenant
+    }
+
     fn listed(&self) -> impl Iterator<Item = &Arc<Tool>> {
         self.tools.values().filter(|tool| tool.is_enabled())
     }
