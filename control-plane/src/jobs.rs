@@ -242,7 +242,10 @@ impl Jobs {
                 }
                 (ended, runtime, Some(entry))
             }
-            (Ok(_), Err(unaudited)) => (Ended::Unaudited(unaudited), None, None),
+            (Ok((_, mut permit)), Err(unaudited)) => {
+                permit.mark_failed();
+                (Ended::Unaudited(unaudited), None, None)
+            }
             (Err(ended), entry) => (ended, None, entry.ok()),
         };
         let report = JobReport::new(id, ended, runtime, started.elapsed());

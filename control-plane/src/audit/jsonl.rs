@@ -262,6 +262,13 @@ impl JsonlFile {
 
     fn rotate(&mut self) -> io::Result<()> {
         let before = self.known.clone().unwrap_or_else(first_head);
+        // Asked before the file is read for its heads: while it must wait, that would be done at every attempt.
+        let place = self.successor(&before, BTreeMap::new(), 0);
+        if !self.backlog.lets_go(place.number + 1 - place.kept) {
+            return Err(io::Error::other(
+                "the next file would take the place of one whose lines the database does not have yet",
+            ));
+        }
         let mut heads = heads_after(&self.path)?;
         while heads.len() > MAX_HEADS {
             let idle = heads
@@ -271,12 +278,6 @@ impl JsonlFile {
             heads.remove(&idle);
         }
         let next = self.successor(&before, heads, self.chain.head().seq);
-        let oldest_kept = next.number + 1 - next.kept;
-        if !self.backlog.lets_go(oldest_kept) {
-            return Err(io::Error::other(
-                "the next file would take the place of one whose lines the database does not have yet",
-            ));
-        }
         self.file.sync_all()?;
         for age in self.limits.max_files - 1.. {
             if !remove_if_there(&numbered(&self.path, age))? {

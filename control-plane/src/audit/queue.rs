@@ -297,6 +297,7 @@ impl Writer {
     }
 
     fn end(&mut self) -> io::Result<()> {
+        self.tell_losses()?;
         let ended = Record::Ended {}.to_line(self.clock.now());
         self.file.append(&mut ended.as_slice())?;
         self.publish();
@@ -343,6 +344,7 @@ impl Writer {
             if self.is_closing() && attempts >= ATTEMPTS_WHEN_CLOSING {
                 let lines = rest.iter().filter(|&&byte| byte == b'\n').count() as u64;
                 self.queue.report_lost(lines);
+                self.queue.state.lock().lost_lines += lines;
                 return false;
             }
             thread::sleep(if self.is_closing() { FIRST_RETRY } else { pause });

@@ -17,7 +17,7 @@ use super::settings::{Backend, FleetSettings, HttpSettings, RegistrySettings, Se
 use super::sources::Given;
 use super::{AuthMode, AuthSettings, BackendKind, ConfigError, Transport, fault};
 use crate::audit::command::AuditPlaces;
-use crate::audit::{AuditConfig, KeyFile};
+use crate::audit::{AuditConfig, KeyFile, OnLoss};
 use crate::guard::{GuardLimits, MemoryGuardConfig};
 use crate::registry::PostgresConfig;
 use crate::tenant::TenantLimits;
@@ -372,6 +372,12 @@ impl Config {
                 args.audit_max_event_bytes, args.audit_max_file_bytes
             );
             return Err(fault("MCP_AUDIT_MAX_EVENT_BYTES", problem));
+        }
+        let with_postgres = self.registry.dynamic_backend == BackendKind::Postgres;
+        if with_postgres && args.audit_on_loss == OnLoss::Block && args.audit_max_files < 2 {
+            let problem = "must be at least 2 with MCP_AUDIT_ON_LOSS=block and Postgres: a file goes only when the next one \
+                           is begun and its lines are sent";
+            return Err(fault("MCP_AUDIT_MAX_FILES", problem));
         }
         Ok(AuditConfig {
             enabled: args.audit_enabled,

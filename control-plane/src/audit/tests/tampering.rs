@@ -301,6 +301,26 @@ async fn the_end_of_one_chain_and_the_beginning_of_the_next_can_not_change_place
     );
 }
 
+/// As of a chain that somebody with the key made anew, and longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_in_the_middle_that_is_not_the_one_that_was_anchored_is_found() {
+    let setup = setup();
+    acts(&setup.audit, 2).await;
+    setup.close(&setup.audit).await;
+    let (keys, mut anchors) = (setup.keys(), setup.anchors().await);
+    let anchor = &mut anchors.all[0];
+    anchor.seq -= 2;
+    let found = verify_files(&setup.config.file, &keys, Some(&anchors))
+        .unwrap()
+        .findings;
+    assert!(
+        found
+            .iter()
+            .any(|found| found.what == "is not the line that was anchored"),
+        "{found:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_single_bit_of_a_short_log_counts() {
     let setup = setup();

@@ -35,6 +35,11 @@ pub(in crate::audit) fn verify_files(
     anchors: Option<&Anchors>,
 ) -> io::Result<Verified> {
     let mut check = Check::new(path, keys);
+    let all = anchors.map_or(&[][..], |anchors| &anchors.all);
+    check.said_elsewhere = all
+        .iter()
+        .map(|anchor| (anchor.chain, (anchor.seq, anchor.mac)))
+        .collect();
     let files = open_all(path)?;
     if files.is_empty() {
         return Err(io::ErrorKind::NotFound.into());
@@ -76,6 +81,8 @@ struct Check<'k> {
     /// The last line of each chain at the beginning of the file that is read.
     before_file: BTreeMap<Hex128, u64>,
     anchored: BTreeMap<Hex128, u64>,
+    /// Of each chain, the line whose code the other store has, and that code.
+    said_elsewhere: BTreeMap<Hex128, (u64, Hex128)>,
     /// Of each chain, the last line that a later chain found there when it began.
     found_there: BTreeMap<Hex128, u64>,
 }
@@ -90,6 +97,7 @@ impl<'k> Check<'k> {
             torn: None,
             before_file: BTreeMap::new(),
             anchored: BTreeMap::new(),
+            said_elsewhere: BTreeMap::new(),
             found_there: BTreeMap::new(),
         }
     }
@@ -117,6 +125,7 @@ impl<'k> Check<'k> {
             self.untorn(proven.record.as_ref());
             self.first_of_its_chain(&at, &proven, has_head);
             self.after_what_was_there(&at, &proven);
+            self.as_it_was_anchored(&at, seal);
             if let Some(Record::File(head)) = &proven.record {
                 if has_head || number > LINES_TO_THE_HEAD {
                     self.report.find(
@@ -198,6 +207,17 @@ impl<'k> Check<'k> {
                 seal.seq - 1
             );
             self.report.find(at, Some(seal.chain), Some(seal.seq), what);
+        }
+    }
+
+    /// Who has the key can make a whole chain anew, and can't make the other store say so.
+    fn as_it_was_anchored(&mut self, at: &str, seal: Seal<'_>) {
+        if let Some(&(seq, mac)) = self.said_elsewhere.get(&seal.chain)
+            && seq == seal.seq
+            && mac != seal.mac
+        {
+            let what = "is not the line that was anchored";
+            self.report.find(at, Some(seal.chain), Some(seq), what);
         }
     }
 
@@ -306,12 +326,7 @@ impl<'k> Check<'k> {
         for anchor in anchors.all.iter().filter(|anchor| anchor.log == log) {
             self.anchored.insert(anchor.chain, anchor.seq);
             match self.ledger.chains.get(&anchor.chain) {
-                Some(chain) if chain.last.seq >= anchor.seq => {
-                    if chain.last.seq == anchor.seq && chain.last.mac != anchor.mac {
-                        let what = "its last line is not the one that was anchored";
-                        self.report.about_chain(anchor.chain, anchor.seq, what);
-                    }
-                }
+                Some(chain) if chain.last.seq >= anchor.seq => {}
                 Some(chain) => {
                     let what = missing(chain.last.seq + 1, anchor.seq) + ": the end of the chain was cut off";
                     self.report.about_chain(anchor.chain, anchor.seq, what);

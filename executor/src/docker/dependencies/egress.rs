@@ -88,8 +88,19 @@ impl Egress {
 
     /// The first one is told: later ones may follow from it.
     fn deny(&self, why: Denied) {
-        tracing::warn!(%why, "a connection of an install is refused");
-        self.denied.lock().get_or_insert(why);
+        let mut denied = self.denied.lock();
+        if denied.is_none() {
+            // Once an install: the container decides how often it tries.
+            tracing::warn!(%why, "a connection of an install is refused");
+            *denied = Some(why);
+        }
+    }
+
+    /// What was out of reach for a moment explains nothing any more.
+    fn reached(&self) {
+        self.denied
+            .lock()
+            .take_if(|denied| matches!(denied, Denied::Unreachable { .. }));
     }
 
     fn spend(&self, bytes: u64) -> Result<(), Denied> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::Instrument as _;
@@ -16,6 +17,8 @@ use super::frames::{Frame, Garbled, Kind, MAX_DATA_BYTES};
 
 /// Bytes of data that may be under way in one direction of one channel; `outlet.cjs` has the same.
 const WINDOW: usize = 256 * 1024;
+/// Pieces in which they may come: each costs something, however small it is.
+const MAX_PIECES: usize = 1_024;
 /// npm has 15 connections at a time.
 const MAX_CHANNELS: usize = 64;
 /// Frames that wait for the container to read.
@@ -25,13 +28,15 @@ const WAITING: usize = 64;
 pub(in super::super) struct Channels {
     egress: Arc<Egress>,
     open: HashMap<u32, Channel>,
+    /// Each channel's number is above those before it, so that what is late for one is never another's.
+    last_opened: u32,
     ended: JoinSet<u32>,
     outgoing: mpsc::Sender<Frame>,
 }
 
 struct Channel {
     /// `None` when the container has said that no more comes.
-    incoming: Option<mpsc::UnboundedSender<Bytes>>,
+    incoming: Option<mpsc::Sender<Bytes>>,
     /// Bytes that came and are not used up.
     under_way: Arc<AtomicUsize>,
     /// What the container still takes.
@@ -46,6 +51,7 @@ impl Channels {
         let channels = Self {
             egress,
             open: HashMap::new(),
+            last_opened: 0,
             ended: JoinSet::new(),
             outgoing,
         };
@@ -93,10 +99,11 @@ impl Channels {
     }
 
     fn open(&mut self, id: u32) -> Result<(), Garbled> {
-        if self.open.len() >= MAX_CHANNELS || self.open.contains_key(&id) {
+        if self.open.len() >= MAX_CHANNELS || id <= self.last_opened {
             return Err(Garbled);
         }
-        let (incoming, came) = mpsc::unbounded_channel();
+        self.last_opened = id;
+        let (incoming, came) = mpsc::channel(MAX_PIECES);
         let under_way = Arc::<AtomicUsize>::default();
         let credit = Arc::new(Semaphore::new(WINDOW));
         let work = Work {
@@ -129,7 +136,9 @@ impl Channel {
         }
         if let Some(incoming) = &self.incoming {
             // A task that has ended reads no more, and its channel goes with the next frame.
-            let _ended = incoming.send(payload);
+            if let Err(TrySendError::Full(_)) = incoming.try_send(payload) {
+                return Err(Garbled);
+            }
         }
         Ok(())
     }
@@ -152,7 +161,7 @@ struct Work {
 }
 
 impl Work {
-    async fn run(&self, egress: &Egress, came: mpsc::UnboundedReceiver<Bytes>) {
+    async fn run(&self, egress: &Egress, came: mpsc::Receiver<Bytes>) {
         let (near, far) = tokio::io::duplex(MAX_DATA_BYTES);
         let (from_proxy, to_proxy) = tokio::io::split(near);
         // The proxy's end is the channel's: what the container would still say, nobody would hear.
@@ -182,7 +191,7 @@ impl Work {
     }
 
     /// Ends only when the container closes the channel: one that has no more to say still listens.
-    async fn feed(&self, mut came: mpsc::UnboundedReceiver<Bytes>, mut to_proxy: WriteHalf<DuplexStream>) {
+    async fn feed(&self, mut came: mpsc::Receiver<Bytes>, mut to_proxy: WriteHalf<DuplexStream>) {
         while let Some(payload) = came.recv().await {
             if to_proxy.write_all(&payload).await.is_err() {
                 break;
@@ -328,6 +337,16 @@ mod tests {
         }
         assert!(flooded <= WINDOW, "{flooded}");
         drop(flood);
+    }
+
+    #[tokio::test]
+    async fn pieces_that_hold_nothing_are_bounded_too() {
+        let mut bench = Bench::new().await;
+        bench.say(Kind::Open, 1, b"").unwrap();
+        for _ in 0..MAX_PIECES {
+            bench.say(Kind::Data, 1, b"").unwrap();
+        }
+        assert_eq!(bench.say(Kind::Data, 1, b""), Err(Garbled));
     }
 
     #[tokio::test]

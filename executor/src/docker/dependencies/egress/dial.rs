@@ -39,7 +39,10 @@ impl Egress {
         for address in self.addresses().await? {
             let address = SocketAddr::new(address, self.registry.port);
             match timeout(CONNECT, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Ok(stream)) => {
+                    self.reached();
+                    return Ok(stream);
+                }
                 Ok(Err(error)) => last = error.to_string(),
                 Err(_) => last = format!("no answer within {} s", CONNECT.as_secs()),
             }

@@ -74,10 +74,8 @@ fn plain(method: &str, path: &str, headers: &[httparse::Header<'_>]) -> Result<R
         return Err(Malformed);
     }
     let authority = url.authority().ok_or(Malformed)?;
-    let (host, port) = (
-        host_of(authority).ok_or(Malformed)?,
-        authority.port_u16().unwrap_or(80),
-    );
+    let host = host_of(authority).ok_or(Malformed)?;
+    let port = authority.port_u16().unwrap_or(80);
     let path = url.path_and_query().map_or("/", |path| path.as_str());
     let mut head =
         format!("{method} {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n").into_bytes();
@@ -99,7 +97,7 @@ fn plain(method: &str, path: &str, headers: &[httparse::Header<'_>]) -> Result<R
 pub(in super::super) fn host_of(authority: &Authority) -> Option<String> {
     let host = authority.host();
     let port = authority.as_str().strip_prefix(host)?;
-    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
     if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
         return None;
     }
@@ -178,6 +176,7 @@ mod tests {
             "CONNECT [registry.npmjs.org]:443 HTTP/1.1\r\n\r\n",
             "CONNECT [::1]x:443 HTTP/1.1\r\n\r\n",
             "CONNECT x:99999 HTTP/1.1\r\n\r\n",
+            "GET http://x:99999/ HTTP/1.1\r\n\r\n",
             "\u{16}\u{3}\u{1}",
             "SSH-2.0-x\r\n\r\n",
         ] {
