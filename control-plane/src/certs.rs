@@ -4,7 +4,9 @@
 mod args;
 mod directory;
 
-use anyhow::Context as _;
+use std::collections::HashSet;
+
+use anyhow::{Context as _, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use dynamic_mcp_shared::clock::Clock;
 use dynamic_mcp_shared::ids::ExecutorId;
@@ -32,17 +34,13 @@ pub fn run(command: &CertsCommand, clock: &dyn Clock) -> anyhow::Result<()> {
         }
         CertsCommand::ControlPlane(args) => {
             let hosts = args.hosts.clone();
-            issue(
-                &args.place,
-                &args.lifetime,
-                &[(Identity::ControlPlane, hosts)],
-                now,
-            )
+            let one = (Identity::ControlPlane, hosts);
+            issue(&directory(&args.place), &args.lifetime, &[one], now)
         }
         CertsCommand::Executor(args) => {
             let id = args.id.clone().unwrap_or_else(ExecutorId::generate);
             let one = (Identity::Executor(id), args.hosts.clone());
-            issue(&args.place, &args.lifetime, &[one], now)
+            issue(&directory(&args.place), &args.lifetime, &[one], now)
         }
         CertsCommand::All(args) => {
             let directory = directory(&args.place);
@@ -54,9 +52,11 @@ pub fn run(command: &CertsCommand, clock: &dyn Clock) -> anyhow::Result<()> {
             let all: Vec<_> = [control_plane].into_iter().chain(executors).collect();
             directory.check_free(&names(&all))?;
             if !directory.has(AUTHORITY) {
+                // Its key may be there alone, and is no less worth for that.
+                directory.check_free(&[AUTHORITY.to_owned()])?;
                 make_authority(&directory, AUTHORITY_DAYS, now)?;
             }
-            issue(&args.place, &args.lifetime, &all, now)
+            issue(&directory, &args.lifetime, &all, now)
         }
     }
 }
@@ -77,29 +77,37 @@ fn make_authority(directory: &Directory, days: u32, now: DateTime<Utc>) -> anyho
 }
 
 fn issue(
-    place: &Place,
+    directory: &Directory,
     lifetime: &Lifetime,
     wanted: &[(Identity, Vec<String>)],
     now: DateTime<Utc>,
 ) -> anyhow::Result<()> {
-    let directory = directory(place);
-    directory.check_free(&names(wanted))?;
+    let names = names(wanted);
+    let mut seen = HashSet::new();
+    if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
+        bail!("{twice} is named twice; name all its hosts at once");
+    }
+    directory.check_free(&names)?;
     let (certificate, key) = directory.read(AUTHORITY).with_context(|| {
         format!(
             "no authority in {}: dynamic-mcp certs init --dir {} makes one",
-            place.dir.display(),
-            place.dir.display()
+            directory.path().display(),
+            directory.path().display()
         )
     })?;
     let authority = Authority::from_pem(&certificate, &key)
         .with_context(|| directory.certificate(AUTHORITY).display().to_string())?;
-    for (identity, hosts) in wanted {
-        let pair = authority.issue(&Request {
+    // All of them, before the first is written: a host that is none leaves nothing half done.
+    let pairs = wanted.iter().map(|(identity, hosts)| {
+        authority.issue(&Request {
             identity: identity.clone(),
             hosts: hosts.clone(),
             not_before: now - BEFORE,
             not_after: now + TimeDelta::days(lifetime.days.into()),
-        })?;
+        })
+    });
+    let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
+    for ((identity, hosts), pair) in wanted.iter().zip(pairs) {
         let name = name(identity);
         directory.write(&name, &pair.certificate, &pair.key)?;
         say(&format!(

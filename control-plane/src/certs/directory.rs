@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 const KEY_MODE: u32 = 0o600;
 const CERTIFICATE_MODE: u32 = 0o644;
@@ -19,6 +19,10 @@ impl Directory {
     pub(super) fn new(path: &Path, force: bool) -> Self {
         let path = path.to_owned();
         Self { path, force }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn certificate(&self, name: &str) -> PathBuf {
@@ -57,7 +61,6 @@ impl Directory {
             .mode(0o700)
             .create(&self.path)
             .with_context(|| self.path.display().to_string())?;
-        ensure!(self.path.is_dir(), "{} is not a directory", self.path.display());
         let files = [
             (self.key(name), key, KEY_MODE),
             (self.certificate(name), certificate, CERTIFICATE_MODE),

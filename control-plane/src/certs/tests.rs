@@ -140,3 +140,30 @@ fn a_key_of_another_authority_makes_no_certificate() {
         "{error:#}"
     );
 }
+
+#[test]
+fn one_that_can_not_be_made_leaves_none_made() {
+    let dir = tempfile::tempdir().unwrap();
+    for (second, says) in [
+        ("--executor=exe_two=not a host", "neither a DNS name"),
+        ("--executor=exe_one=two", "exe_one is named twice"),
+    ] {
+        let all = ["all", "--control-plane=c", "--executor=exe_one=one", second];
+        let error = format!("{:#}", certs(dir.path(), &all).unwrap_err());
+        assert!(error.contains(says), "{error}");
+        assert!(!dir.path().join("control-plane.pem").exists());
+    }
+}
+
+#[test]
+fn the_key_of_an_authority_is_not_replaced_unasked() {
+    let dir = tempfile::tempdir().unwrap();
+    certs(dir.path(), &["init"]).unwrap();
+    fs::remove_file(dir.path().join("ca.pem")).unwrap();
+    let error = certs(
+        dir.path(),
+        &["all", "--control-plane=c", "--executor=exe_one=one"],
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("ca.key is there already"), "{error}");
+}

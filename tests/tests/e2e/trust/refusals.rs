@@ -61,11 +61,17 @@ async fn an_executor_of_another_authority_is_refused_and_refuses_that_control_pl
 
 #[tokio::test]
 async fn an_executor_without_a_certificate_does_not_get_in_by_the_join_token() -> Result<()> {
-    let scene = Scene::start_with(&[("MCP_JOIN_TOKEN", JOIN_TOKEN)]).await?;
+    let mut scene = Scene::start_with(&[("MCP_JOIN_TOKEN", JOIN_TOKEN)]).await?;
     let url = scene.control.fleet_url.replacen("https://", "http://", 1);
-    let control = [("MCP_CONTROL_PLANE_URL", url.as_str())];
+    let control = [
+        ("MCP_CONTROL_PLANE_URL", url.as_str()),
+        ("MCP_JOIN_TOKEN", JOIN_TOKEN),
+    ];
     let mut executor = Executor::begin_in(State::new()?, &scene.control, &control)?;
     executor.process.logged(NOT_JOINED).await?;
+    // It is for want of that, and not of anything else.
+    let line = scene.control.process.logged("a connection was refused").await?;
+    assert_says(&line.to_string(), &["it does not speak TLS"]);
     executor.stop().await;
     scene.control.stop().await;
     Ok(())
