@@ -25,6 +25,7 @@ use crate::http::{self, HttpState, Metrics, OriginPolicy, ServerConfig};
 use crate::jobs::{Jobs, JobsDeps};
 use crate::mcp::http::HttpMcpConfig;
 use crate::mcp::{self, McpDeps};
+use crate::redis::Redis;
 use crate::registry::Registry;
 use crate::registry::cache::ToolCache;
 use crate::runtimes::Runtimes;
@@ -57,6 +58,10 @@ impl App {
         metrics.keep_up(&lifecycle);
         let readiness = Readiness::default();
         let audit = Audit::open(&settings.audit, clock.clone(), readiness.clone())?;
+        let _redis = match &settings.redis {
+            Some(config) => Some(Redis::start(config, readiness.clone(), &lifecycle).await?),
+            None => None,
+        };
         let registry = store::open(&settings.registry.backend, clock.clone(), &lifecycle).await?;
         let backend = &settings.registry.backend;
         let (audit_keeper, audit_store) =

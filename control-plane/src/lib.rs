@@ -16,6 +16,7 @@ pub mod jobs;
 pub mod mcp;
 pub mod metric_names;
 pub mod principal;
+pub mod redis;
 pub mod registry;
 pub mod runtimes;
 pub mod scheduler;

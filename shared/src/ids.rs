@@ -80,6 +80,21 @@ prefixed_id!(
     "job_"
 );
 prefixed_id!(
+    /// One life of a control-plane replica, from its start to its end.
+    ReplicaId,
+    "rep_"
+);
+prefixed_id!(
+    /// A sandbox session. Its prefix is part of the contract with clients.
+    SandboxId,
+    "mcp-sbx-"
+);
+prefixed_id!(
+    /// A command that runs in a sandbox session, in the background or not.
+    CommandId,
+    "cmd_"
+);
+prefixed_id!(
     /// An execution node, stable over its restarts.
     ExecutorId,
     "exe_"

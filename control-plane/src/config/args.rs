@@ -2,6 +2,7 @@
 
 mod auth;
 mod http;
+mod redis;
 mod registry;
 mod tenant;
 
@@ -15,6 +16,7 @@ use secrecy::SecretString;
 
 pub use self::auth::{AuthArgs, AuthMode};
 pub use self::http::HttpArgs;
+pub use self::redis::RedisArgs;
 pub use self::registry::{BackendKind, RegistryArgs};
 pub use self::tenant::TenantArgs;
 use super::secret::parse_secret;
@@ -234,16 +236,6 @@ pub struct TelemetryArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Not available yet (start-up fails when one is set)")]
 pub struct LaterArgs {
-    /// Redis that several replicas share
-    #[arg(
-        long,
-        env = "MCP_REDIS_URL",
-        value_name = "URL",
-        hide_env_values = true,
-        value_parser = parse_secret
-    )]
-    pub redis_url: Option<SecretString>,
-
     /// What the guard does without its Redis
     #[arg(long, env = "MCP_GUARD_ON_LOSS", value_name = "POLICY")]
     pub guard_on_loss: Option<String>,

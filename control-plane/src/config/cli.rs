@@ -11,8 +11,8 @@ use dynamic_mcp_shared::policy::SandboxPolicy;
 use dynamic_mcp_shared::tls::TlsArgs;
 
 use super::args::{
-    AuditArgs, AuthArgs, FleetArgs, GuardArgs, HttpArgs, LaterArgs, RegistryArgs, ServerArgs, TelemetryArgs,
-    TenantArgs,
+    AuditArgs, AuthArgs, FleetArgs, GuardArgs, HttpArgs, LaterArgs, RedisArgs, RegistryArgs, ServerArgs,
+    TelemetryArgs, TenantArgs,
 };
 use super::sources::Sources;
 use crate::command::Command;
@@ -59,6 +59,8 @@ pub struct Config {
     pub fleet: FleetArgs,
     #[command(flatten)]
     pub tls: TlsArgs,
+    #[command(flatten)]
+    pub redis: RedisArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
     #[command(flatten)]

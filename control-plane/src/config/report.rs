@@ -45,6 +45,12 @@ pub fn runtime_config(settings: &Settings) -> Value {
             "maxFiles": settings.audit.max_files,
         },
         "fleet": fleet(settings),
+        "redis": settings.redis.as_ref().map(|redis| json!({
+            "url": presence(true),
+            "cluster": redis.is_cluster,
+            "caFile": redis.ca_file,
+            "prefix": redis.prefix,
+        })),
         "telemetry": {
             "log": settings.telemetry.filter,
             "logFormat": match settings.telemetry.format {

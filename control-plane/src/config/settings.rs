@@ -14,6 +14,7 @@ use super::{AuthSettings, Transport};
 use crate::audit::AuditConfig;
 use crate::guard::MemoryGuardConfig;
 use crate::mcp::Profile;
+use crate::redis::RedisConfig;
 use crate::registry::{PostgresConfig, RuntimeChoice};
 use crate::tenant::TenantLimits;
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub audit: AuditConfig,
     /// `None`: an executor within this process.
     pub fleet: Option<FleetSettings>,
+    /// `None`: this replica is alone.
+    pub redis: Option<RedisConfig>,
     pub telemetry: TelemetryConfig,
     /// What an operator should know, one sentence each; to be logged once there is a logger.
     pub warnings: Vec<String>,

@@ -150,7 +150,6 @@ fn the_defaults_are_those_of_the_contract() {
 #[test]
 fn what_is_not_built_yet_is_refused_by_its_name() {
     for (argument, variable) in [
-        ("--redis-url=redis://:hunter2@x", "MCP_REDIS_URL"),
         ("--sandbox-max-sessions=20", "MCP_SANDBOX_MAX_SESSIONS"),
         (
             "--sandbox-session-timeout-seconds=20",

@@ -19,6 +19,7 @@ use super::{AuthMode, AuthSettings, BackendKind, ConfigError, Transport, fault};
 use crate::audit::command::AuditPlaces;
 use crate::audit::{AuditConfig, KeyFile, OnLoss};
 use crate::guard::{GuardLimits, MemoryGuardConfig};
+use crate::redis::RedisConfig;
 use crate::registry::PostgresConfig;
 use crate::tenant::TenantLimits;
 
@@ -51,6 +52,7 @@ const FLEET_ONLY: [&str; 6] = [
     tls::KEY_FILE,
     tls::INSECURE,
 ];
+const REDIS_ONLY: [&str; 3] = ["MCP_REDIS_CLUSTER", "MCP_REDIS_CA_FILE", "MCP_REDIS_PREFIX"];
 const AUDIT_ONLY: [&str; 7] = [
     "MCP_AUDIT_FILE",
     "MCP_AUDIT_KEY_FILE",
@@ -111,6 +113,7 @@ impl Config {
             tenant: self.tenant_defaults(),
             audit,
             fleet,
+            redis: self.redis()?,
             telemetry: self.telemetry(),
             state_dir,
             warnings,
@@ -120,7 +123,6 @@ impl Config {
     fn refuse_what_comes_later(&self) -> Result<(), ConfigError> {
         let later = &self.later;
         let settings = [
-            ("MCP_REDIS_URL", later.redis_url.is_some()),
             ("MCP_GUARD_ON_LOSS", later.guard_on_loss.is_some()),
             (
                 "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS",
@@ -145,7 +147,8 @@ impl Config {
             Vec::new()
         };
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        let without_effect: [(bool, Vec<String>, &str); 7] = [
+        let with_redis = self.redis.redis_url.is_some() || self.redis.redis_url_file.is_some();
+        let without_effect: [(bool, Vec<String>, &str); 8] = [
             (
                 self.server.transport == Transport::Stdio,
                 names(&HTTP_ONLY),
@@ -163,6 +166,7 @@ impl Config {
                 "with MCP_DYNAMIC_BACKEND=file",
             ),
             (!with_fleet, names(&FLEET_ONLY), "without MCP_FLEET_BIND"),
+            (!with_redis, names(&REDIS_ONLY), "without MCP_REDIS_URL"),
             (
                 !self.audit.audit_enabled,
                 names(&AUDIT_ONLY),
@@ -441,6 +445,31 @@ impl Config {
             join_token_file: args.join_token_file.clone(),
             tls: files,
             insecure: self.tls.insecure,
+        }))
+    }
+
+    fn redis(&self) -> Result<Option<RedisConfig>, ConfigError> {
+        let args = &self.redis;
+        let url = read_secret(
+            args.redis_url.as_ref(),
+            args.redis_url_file.as_deref(),
+            "MCP_REDIS_URL_FILE",
+        )?;
+        let Some(url) = url else { return Ok(None) };
+        let is_address = |url: &str| {
+            ["redis://", "rediss://"]
+                .iter()
+                .any(|scheme| url.trim().starts_with(scheme))
+        };
+        if !url.expose_secret().split(',').all(is_address) {
+            let problem = "must begin with redis:// or rediss://, and so must each address of a cluster";
+            return Err(fault("MCP_REDIS_URL", problem));
+        }
+        Ok(Some(RedisConfig {
+            url,
+            is_cluster: args.redis_cluster,
+            ca_file: args.redis_ca_file.clone(),
+            prefix: args.redis_prefix.clone(),
         }))
     }
 
