@@ -4,6 +4,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "proto/dynamicmcp/v1/executor.proto",
         "proto/dynamicmcp/v1/fleet.proto",
+        "proto/dynamicmcp/v1/sandboxes.proto",
     ];
     for file in files {
         println!("cargo::rerun-if-changed={file}");

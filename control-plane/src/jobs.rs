@@ -345,6 +345,7 @@ impl Jobs {
             timeout: work.timeout,
             max_memory: work.tenant.limits.memory(),
             max_output_bytes: work.tenant.policy.max_output_bytes(),
+            session: None,
         })
     }
 

@@ -133,7 +133,10 @@ impl Scheduler {
                     let kind = match reason {
                         RejectReason::NoCapacity | RejectReason::Draining => NeverStarted::NoCapacity,
                         RejectReason::Unsupported => NeverStarted::Unsatisfiable,
-                        RejectReason::Engine | RejectReason::Dependencies => NeverStarted::Refused,
+                        RejectReason::Engine
+                        | RejectReason::Dependencies
+                        | RejectReason::SessionLost
+                        | RejectReason::SessionBusy => NeverStarted::Refused,
                     };
                     tried.push(executor);
                     if tried.len() >= MAX_ATTEMPTS || !reason.worth_retrying_elsewhere() {

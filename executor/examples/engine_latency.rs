@@ -113,6 +113,7 @@ fn job(isolation: Isolation) -> anyhow::Result<Job> {
         timeout: TimeoutMs::DEFAULT,
         max_output_bytes: 200_000,
         max_memory: None,
+        session: None,
     })
 }
 

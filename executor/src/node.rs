@@ -78,6 +78,8 @@ impl Node {
             runtimes: engine.runtimes,
             images: engine.images,
             running_jobs,
+            sandboxes: Vec::new(),
+            sandbox_slots: 0,
         }
     }
 

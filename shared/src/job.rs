@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::content::ContentHash;
-use crate::ids::{JobId, TenantId};
+use crate::ids::{CommandId, JobId, SandboxId, TenantId};
 use crate::limits::{ByteSize, TimeoutMs};
 use crate::outcome::Outcome;
 
@@ -87,6 +87,39 @@ pub struct Job {
     pub max_output_bytes: u64,
     /// `None`: as much as the executor gives each.
     pub max_memory: Option<ByteSize>,
+    /// `None`: it gets a sandbox of its own.
+    pub session: Option<SessionWork>,
+}
+
+/// What is to be done in a sandbox session. The `Debug` form leaves out the commands.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionWork {
+    pub session: SandboxId,
+    /// Of the executor's life that opened it.
+    pub epoch: u64,
+    pub task: SessionTask,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum SessionTask {
+    Commands {
+        /// Each for `sh -c`.
+        commands: Vec<String>,
+        continue_on_error: bool,
+        /// The job ends when they have begun; they go on under this id.
+        background: Option<CommandId>,
+    },
+    /// The job's code.
+    RunJs,
+}
+
+impl std::fmt::Debug for SessionWork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionWork")
+            .field("session", &self.session)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Job {
@@ -107,6 +140,7 @@ impl std::fmt::Debug for Job {
             .field("isolation", &self.isolation)
             .field("code_bytes", &self.code.len())
             .field("timeout", &self.timeout)
+            .field("session", &self.session)
             .finish_non_exhaustive()
     }
 }
@@ -135,6 +169,38 @@ pub struct Progress {
     pub progress: f64,
     pub total: Option<f64>,
     pub message: Option<String>,
+}
+
+/// What a job says while it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobEvent {
+    Progress(Progress),
+    Output(Output),
+}
+
+/// What a command prints, as it comes. The `Debug` form shows its size.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Output {
+    pub stream: OutputStream,
+    pub data: bytes::Bytes,
+    /// Which of the commands, counted from 0.
+    pub command: u32,
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Output")
+            .field("stream", &self.stream)
+            .field("bytes", &self.data.len())
+            .field("command", &self.command)
+            .finish()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OutputStream {
+    Stdout,
+    Stderr,
 }
 
 /// How a job ended. The `Debug` form shows sizes, not contents.
@@ -258,6 +324,10 @@ pub enum RejectReason {
     Engine,
     Unsupported,
     Dependencies,
+    /// The sandbox session is not there any more.
+    SessionLost,
+    /// As many commands run in the sandbox session as may.
+    SessionBusy,
 }
 
 impl RejectReason {
@@ -268,12 +338,17 @@ impl RejectReason {
             RejectReason::Engine => "engine",
             RejectReason::Unsupported => "unsupported",
             RejectReason::Dependencies => "dependencies",
+            RejectReason::SessionLost => "session_lost",
+            RejectReason::SessionBusy => "session_busy",
         }
     }
 
     /// Whether another node might take what this one refused.
     pub const fn worth_retrying_elsewhere(self) -> bool {
-        !matches!(self, RejectReason::Dependencies)
+        !matches!(
+            self,
+            RejectReason::Dependencies | RejectReason::SessionLost | RejectReason::SessionBusy
+        )
     }
 }
 
@@ -287,6 +362,24 @@ pub struct NodeStatus {
     pub runtimes: Vec<RuntimeStatus>,
     pub images: Vec<ImageStatus>,
     pub running_jobs: Vec<JobId>,
+    /// Sandbox sessions it holds.
+    pub sandboxes: Vec<SandboxSession>,
+    /// Sandbox sessions it may hold at once; 0: it offers none.
+    pub sandbox_slots: u32,
+}
+
+/// A sandbox session as its executor knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxSession {
+    pub id: SandboxId,
+    pub tenant: TenantId,
+    /// Whose it is within the tenant; opaque to the executor.
+    pub owner: String,
+    pub image: String,
+    /// What a command gets that names no time-out of its own.
+    pub timeout: TimeoutMs,
+    pub created_ms: i64,
+    pub last_used_ms: i64,
 }
 
 impl NodeStatus {

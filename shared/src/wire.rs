@@ -7,8 +7,9 @@ use dynamic_mcp_proto::v1;
 
 use crate::content::ContentHash;
 use crate::job::{
-    CapturedOutput, Dependency, Finished, ImageStatus, Isolation, Job, NodeStatus, Placement, Progress,
-    RejectReason, Rejection, Runtime, RuntimeStatus, ToolError, Usage,
+    CapturedOutput, Dependency, Finished, ImageStatus, Isolation, Job, NodeStatus, Output, OutputStream,
+    Placement, Progress, RejectReason, Rejection, Runtime, RuntimeStatus, SandboxSession, SessionTask,
+    SessionWork, ToolError, Usage,
 };
 use crate::limits::{ByteSize, TimeoutMs};
 use crate::outcome::Outcome;
@@ -45,6 +46,7 @@ impl From<Job> for v1::Prepare {
                 max_output_bytes: job.max_output_bytes,
                 max_memory_bytes: job.max_memory.map_or(0, |size| size.0),
             }),
+            session: job.session.map(v1::SessionWork::from),
         }
     }
 }
@@ -89,6 +91,127 @@ impl TryFrom<v1::Prepare> for Job {
                 .map_err(|error| malformed("limits", error))?,
             max_output_bytes: limits.max_output_bytes,
             max_memory: (limits.max_memory_bytes > 0).then_some(ByteSize(limits.max_memory_bytes)),
+            session: message.session.map(SessionWork::try_from).transpose()?,
+        })
+    }
+}
+
+impl From<SessionWork> for v1::SessionWork {
+    fn from(work: SessionWork) -> Self {
+        let task = match work.task {
+            SessionTask::RunJs => v1::session_work::Work::RunJs(v1::RunJs {}),
+            SessionTask::Commands {
+                commands,
+                continue_on_error,
+                background,
+            } => v1::session_work::Work::Commands(v1::ShellCommands {
+                commands,
+                continue_on_error,
+                background_id: background.map(String::from).unwrap_or_default(),
+            }),
+        };
+        Self {
+            session_id: work.session.into(),
+            epoch: work.epoch,
+            work: Some(task),
+        }
+    }
+}
+
+impl TryFrom<v1::SessionWork> for SessionWork {
+    type Error = Malformed;
+
+    fn try_from(message: v1::SessionWork) -> Result<Self, Malformed> {
+        let task = match message.work {
+            None => return Err(malformed("session.work", "is missing")),
+            Some(v1::session_work::Work::RunJs(_)) => SessionTask::RunJs,
+            Some(v1::session_work::Work::Commands(commands)) if commands.commands.is_empty() => {
+                return Err(malformed("session.commands", "are missing"));
+            }
+            Some(v1::session_work::Work::Commands(commands)) => SessionTask::Commands {
+                background: match commands.background_id.as_str() {
+                    "" => None,
+                    id => Some(
+                        id.parse()
+                            .map_err(|error| malformed("session.background_id", error))?,
+                    ),
+                },
+                commands: commands.commands,
+                continue_on_error: commands.continue_on_error,
+            },
+        };
+        Ok(Self {
+            session: message
+                .session_id
+                .parse()
+                .map_err(|error| malformed("session.session_id", error))?,
+            epoch: message.epoch,
+            task,
+        })
+    }
+}
+
+impl From<Output> for v1::Output {
+    fn from(output: Output) -> Self {
+        let stream = match output.stream {
+            OutputStream::Stdout => v1::OutputStream::Stdout,
+            OutputStream::Stderr => v1::OutputStream::Stderr,
+        };
+        Self {
+            stream: stream.into(),
+            data: output.data,
+            command: output.command,
+        }
+    }
+}
+
+impl From<v1::Output> for Output {
+    fn from(message: v1::Output) -> Self {
+        let stream = match message.stream() {
+            v1::OutputStream::Stderr => OutputStream::Stderr,
+            v1::OutputStream::Stdout | v1::OutputStream::Unspecified => OutputStream::Stdout,
+        };
+        Self {
+            stream,
+            data: message.data,
+            command: message.command,
+        }
+    }
+}
+
+impl From<SandboxSession> for v1::SandboxSession {
+    fn from(session: SandboxSession) -> Self {
+        Self {
+            session_id: session.id.into(),
+            tenant: session.tenant.into(),
+            owner: session.owner,
+            image: session.image,
+            timeout_ms: session.timeout.as_millis(),
+            created_ms: session.created_ms,
+            last_used_ms: session.last_used_ms,
+        }
+    }
+}
+
+impl TryFrom<v1::SandboxSession> for SandboxSession {
+    type Error = Malformed;
+
+    fn try_from(message: v1::SandboxSession) -> Result<Self, Malformed> {
+        Ok(Self {
+            id: message
+                .session_id
+                .parse()
+                .map_err(|error| malformed("sandboxes.session_id", error))?,
+            tenant: message
+                .tenant
+                .parse()
+                .map_err(|error| malformed("sandboxes.tenant", error))?,
+            owner: message.owner,
+            image: message.image,
+            timeout: TimeoutMs::new(u64::from(message.timeout_ms))
+                .map_err(|error| malformed("sandboxes.timeout_ms", error))?,
+            created_ms: message.created_ms,
+            last_used_ms: message.last_used_ms,
         })
     }
 }
@@ -154,6 +277,8 @@ impl From<Rejection> for v1::Rejected {
             RejectReason::Engine => v1::RejectReason::Engine,
             RejectReason::Unsupported => v1::RejectReason::Unsupported,
             RejectReason::Dependencies => v1::RejectReason::Dependencies,
+            RejectReason::SessionLost => v1::RejectReason::SessionLost,
+            RejectReason::SessionBusy => v1::RejectReason::SessionBusy,
         };
         Self {
             reason: reason.into(),
@@ -169,6 +294,8 @@ impl From<v1::Rejected> for Rejection {
             v1::RejectReason::Draining => RejectReason::Draining,
             v1::RejectReason::Unsupported => RejectReason::Unsupported,
             v1::RejectReason::Dependencies => RejectReason::Dependencies,
+            v1::RejectReason::SessionLost => RejectReason::SessionLost,
+            v1::RejectReason::SessionBusy => RejectReason::SessionBusy,
             v1::RejectReason::Engine | v1::RejectReason::Unspecified => RejectReason::Engine,
         };
         Self {
@@ -337,6 +464,8 @@ impl From<NodeStatus> for v1::NodeStatus {
                 })
                 .collect(),
             running_jobs: status.running_jobs.into_iter().map(String::from).collect(),
+            sandboxes: status.sandboxes.into_iter().map(Into::into).collect(),
+            sandbox_slots: status.sandbox_slots,
         }
     }
 }
@@ -349,6 +478,11 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
             .running_jobs
             .into_iter()
             .map(|id| id.parse().map_err(|error| malformed("running_jobs", error)))
+            .collect::<Result<_, _>>()?;
+        let sandboxes = message
+            .sandboxes
+            .into_iter()
+            .map(SandboxSession::try_from)
             .collect::<Result<_, _>>()?;
         // A newer executor may offer what this control plane has not heard of.
         let runtimes = message
@@ -371,6 +505,8 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
                 })
                 .collect(),
             running_jobs,
+            sandboxes,
+            sandbox_slots: message.sandbox_slots,
         })
     }
 }
@@ -423,7 +559,7 @@ fn micros(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::JobId;
+    use crate::ids::{CommandId, JobId, SandboxId};
 
     fn job() -> Job {
         Job {
@@ -440,6 +576,15 @@ mod tests {
             timeout: TimeoutMs::DEFAULT,
             max_output_bytes: 10,
             max_memory: Some(ByteSize(64 << 20)),
+            session: Some(SessionWork {
+                session: SandboxId::generate(),
+                epoch: 7,
+                task: SessionTask::Commands {
+                    commands: vec!["true".to_owned()],
+                    continue_on_error: true,
+                    background: Some(CommandId::generate()),
+                },
+            }),
         }
     }
 
@@ -455,6 +600,7 @@ mod tests {
             (before.timeout, before.isolation),
             (after.timeout, after.isolation)
         );
+        assert_eq!(before.session, after.session);
     }
 
     #[test]

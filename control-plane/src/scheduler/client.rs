@@ -127,7 +127,9 @@ async fn prepare(channel: ExecutorChannel, job: Job) -> Result<Conversation, Rej
             Ok(Conversation { requests, events })
         }
         Event::Rejected(rejected) => Err(rejected.into()),
-        Event::Progress(_) | Event::Finished(_) => Err(lost("the executor answered out of turn")),
+        Event::Progress(_) | Event::Output(_) | Event::Finished(_) => {
+            Err(lost("the executor answered out of turn"))
+        }
     }
 }
 
@@ -179,6 +181,8 @@ async fn finished(
                     let _full_or_gone = progress.try_send(message.into());
                 }
             }
+            // Nobody asked for it yet.
+            Event::Output(_) => {}
             Event::Finished(message) => {
                 let finished = Finished::try_from(message).map_err(|error| error.to_string())?;
                 return Ok(Attempt::Finished(Box::new(finished)));

@@ -251,6 +251,7 @@ fn job() -> Job {
         timeout: TimeoutMs::MIN,
         max_output_bytes: 1_000,
         max_memory: None,
+        session: None,
     }
 }
 

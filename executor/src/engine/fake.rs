@@ -85,6 +85,7 @@ pub(crate) fn job() -> Job {
         timeout: TimeoutMs::DEFAULT,
         max_output_bytes: 1_000,
         max_memory: None,
+        session: None,
     }
 }
 

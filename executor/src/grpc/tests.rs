@@ -222,6 +222,7 @@ async fn what_the_policy_forbids_is_refused_as_unsupported() {
     let much_output = Job {
         max_output_bytes: u64::MAX,
         max_memory: None,
+        session: None,
         ..job()
     };
     let mut malformed = v1::Prepare::from(job());

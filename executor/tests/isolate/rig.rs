@@ -80,6 +80,7 @@ pub fn job(code: &str, ms: u64) -> Job {
         timeout: TimeoutMs::new(ms).unwrap(),
         max_output_bytes: 10_000,
         max_memory: None,
+        session: None,
     }
 }
 

@@ -198,6 +198,7 @@ pub fn job(code: &str) -> Job {
         timeout: TimeoutMs::new(20_000).unwrap(),
         max_output_bytes: 10_000,
         max_memory: None,
+        session: None,
     }
 }
 

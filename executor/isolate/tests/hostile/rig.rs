@@ -73,6 +73,7 @@ pub fn job(act: &str, isolation: Isolation) -> Job {
         timeout: TimeoutMs::new(1_500).unwrap(),
         max_output_bytes: MAX_OUTPUT,
         max_memory: None,
+        session: None,
     }
 }
 

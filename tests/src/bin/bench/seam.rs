@@ -80,5 +80,6 @@ fn job() -> Job {
         timeout: TimeoutMs::DEFAULT,
         max_output_bytes: 200_000,
         max_memory: None,
+        session: None,
     }
 }
