@@ -17,6 +17,7 @@ pub mod processes;
 pub mod proxy;
 pub mod raw;
 pub mod resources;
+pub mod round_robin;
 pub mod running;
 pub mod sandboxes;
 pub mod server;
