@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use dynamic_mcp_shared::clock::{Clock, SystemClock};
+use dynamic_mcp_shared::ids::ReplicaId;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::readiness::Readiness;
 use tokio::net::TcpListener;
@@ -53,6 +54,8 @@ impl App {
     pub async fn build(cli: &Cli, settings: Settings, lifecycle: Lifecycle) -> anyhow::Result<Self> {
         let started = Instant::now();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let replica = ReplicaId::generate();
+        tracing::info!(%replica, "starting");
         // Before the first part that counts something.
         let metrics = Metrics::install(started)?;
         metrics.keep_up(&lifecycle);

@@ -2,7 +2,7 @@
 //! loss means, is for those who keep it.
 //!
 //! ```text
-//! connecting ──▶ connected ──a command is lost, or a ping──▶ connecting …
+//! connecting ──▶ connected ──a command is lost, or a look──▶ connecting …
 //!      │ commands fail at once                  │ commands, each within its deadline
 //! ```
 //!
@@ -109,7 +109,7 @@ impl Redis {
         let error = match answer {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => RedisError::from(error),
-            Err(_) => RedisError::Lost(format!("no answer within {} ms", DEADLINE.as_millis())),
+            Err(_) => RedisError::late(),
         };
         if error.is_loss() {
             self.0.suspected.notify_one();
@@ -126,14 +126,12 @@ impl std::fmt::Debug for Redis {
     }
 }
 
-/// That one command of it comes back.
-async fn ping(link: &mut impl ConnectionLike) -> Result<(), RedisError> {
-    let ping = redis::cmd("PING");
-    match tokio::time::timeout(DEADLINE, ping.query_async::<()>(link)).await {
+/// That a command comes back. A ping would not do: the nodes of a cluster that has lost slots answer it.
+async fn look_up(link: &mut impl ConnectionLike, keys: &Keys) -> Result<(), RedisError> {
+    let mut command = redis::cmd("EXISTS");
+    command.arg(keys.looked_up());
+    match tokio::time::timeout(DEADLINE, command.query_async::<()>(link)).await {
         Ok(answer) => answer.map_err(RedisError::from),
-        Err(_) => Err(RedisError::Lost(format!(
-            "no answer within {} ms",
-            DEADLINE.as_millis()
-        ))),
+        Err(_) => Err(RedisError::late()),
     }
 }

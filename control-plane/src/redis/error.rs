@@ -2,6 +2,8 @@
 
 use redis::{ErrorKind, ServerErrorKind};
 
+use super::DEADLINE;
+
 /// Holds no key, no value and no password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RedisError {
@@ -17,6 +19,10 @@ pub enum RedisError {
 }
 
 impl RedisError {
+    pub(super) fn late() -> Self {
+        Self::Lost(format!("no answer within {} ms", DEADLINE.as_millis()))
+    }
+
     /// Whether it is away, so that the connection is worth a look.
     pub fn is_loss(&self) -> bool {
         matches!(self, RedisError::Away | RedisError::Lost(_))

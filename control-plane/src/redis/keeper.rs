@@ -5,10 +5,10 @@ use std::time::Duration;
 use dynamic_mcp_shared::readiness::Readiness;
 use tokio_util::sync::CancellationToken;
 
-use super::{PART, Redis, ping};
+use super::{PART, Redis, look_up};
 
 /// How often a standing connection is looked at, and how often one that was lost is tried.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TRY_EVERY: Duration = Duration::from_millis(250);
 
 impl Redis {
@@ -37,28 +37,34 @@ impl Redis {
 
     async fn look(&self, readiness: &Readiness) {
         let link = self.0.link.read().clone();
+        let link = match link {
+            Some(link) => Ok(link),
+            None => self.0.dialer.dial().await,
+        };
         let looked = match link {
-            Some(mut link) => ping(&mut link).await.map(|()| link),
-            None => match self.0.dialer.dial().await {
-                Ok(mut link) => ping(&mut link).await.map(|()| link),
-                Err(error) => Err(error),
-            },
+            Ok(mut link) => look_up(&mut link, &self.0.keys).await.map(|()| link),
+            Err(error) => Err(error),
         };
         match looked {
             Ok(link) => {
                 *self.0.link.write() = Some(link);
-                if !self.0.up.send_replace(true) {
+                if self.set_up(true) {
                     tracing::info!("connected to Redis");
                 }
                 readiness.restore(PART);
             }
             Err(error) => {
                 *self.0.link.write() = None;
-                self.0.up.send_replace(false);
+                self.set_up(false);
                 if readiness.degrade(PART, error.to_string()) {
                     tracing::warn!(%error, "Redis is away; trying until it answers");
                 }
             }
         }
+    }
+
+    /// Answers whether that is news; who watches hears of nothing else.
+    fn set_up(&self, up: bool) -> bool {
+        self.0.up.send_if_modified(|was| std::mem::replace(was, up) != up)
     }
 }

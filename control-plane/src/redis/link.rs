@@ -1,20 +1,24 @@
 //! One connection, to a server or to a cluster.
 
+use std::path::Path;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
+use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo as _, Pipeline, RedisFuture, TlsCertificates,
-    Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo as _, Pipeline, RedisFuture,
+    TlsCertificates, Value,
 };
 use secrecy::ExposeSecret as _;
 
 use super::{DEADLINE, RedisConfig, RedisError};
 
 /// Name resolution and a TLS handshake are in it.
-const CONNECT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
+/// For each node of a cluster: one that swallows everything must not take the time of those that answer.
+const CONNECT_TO_NODE: Duration = Duration::from_millis(800);
 
 #[derive(Clone)]
 pub(super) enum Link {
@@ -69,28 +73,25 @@ impl Dialer {
                 problem,
             });
         }
-        let certificates = match &config.ca_file {
-            None => None,
-            Some(file) => Some(TlsCertificates {
-                client_tls: None,
-                root_cert: Some(std::fs::read(file).map_err(|error| RedisError::Config {
-                    setting: "MCP_REDIS_CA_FILE",
-                    problem: format!("{} can't be read: {error}", file.display()),
-                })?),
-            }),
-        };
-        let nodes = urls
+        let certificates = config.ca_file.as_deref().map(certificates).transpose()?;
+        let infos = urls
             .iter()
-            .map(|url| match &certificates {
-                Some(certificates) => Client::build_with_tls(*url, certificates.clone()),
-                None => Client::open(*url),
+            .map(|url| address(url))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| unusable(&error))?;
+        let nodes = infos
+            .iter()
+            .cloned()
+            .map(|info| match &certificates {
+                Some(certificates) => Client::build_with_tls(info, certificates.clone()),
+                None => Client::open(info),
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| unusable(&error))?;
         let cluster = config.is_cluster.then(|| {
-            let infos: Result<Vec<_>, _> = urls.iter().map(|url| url.into_connection_info()).collect();
-            let mut builder = ClusterClient::builder(infos?)
-                .connection_timeout(CONNECT)
+            let mut builder = ClusterClient::builder(infos)
+                .tcp_settings(tcp())
+                .connection_timeout(CONNECT_TO_NODE)
                 .response_timeout(DEADLINE)
                 .retries(2);
             if let Some(certificates) = certificates {
@@ -140,7 +141,40 @@ impl Dialer {
     }
 }
 
+fn address(url: &str) -> redis::RedisResult<ConnectionInfo> {
+    Ok(url.into_connection_info()?.set_tcp_settings(tcp()))
+}
+
+/// Without a delay: small commands of many tasks share one connection, and each would wait for the acknowledgement of
+/// the one before.
+fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
+fn certificates(file: &Path) -> Result<TlsCertificates, RedisError> {
+    let fault = |problem: String| RedisError::Config {
+        setting: "MCP_REDIS_CA_FILE",
+        problem,
+    };
+    let pem = std::fs::read_to_string(file)
+        .map_err(|error| fault(format!("{} can't be read: {error}", file.display())))?;
+    if !pem.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(fault(format!("{} holds no PEM certificate", file.display())));
+    }
+    Ok(TlsCertificates {
+        client_tls: None,
+        root_cert: Some(pem.into_bytes()),
+    })
+}
+
 fn unusable(error: &redis::RedisError) -> RedisError {
+    // Nothing else is read while the parts are put together.
+    if error.is_io_error() {
+        return RedisError::Config {
+            setting: "MCP_REDIS_CA_FILE",
+            problem: error.to_string(),
+        };
+    }
     RedisError::Config {
         setting: "MCP_REDIS_URL",
         problem: format!(
