@@ -119,9 +119,9 @@ fn job(isolation: Isolation) -> anyhow::Result<Job> {
 
 async fn call(engine: &DockerEngine, job: Job) -> anyhow::Result<()> {
     let prepared = engine.prepare(job).await?;
-    let (progress, _nobody) = mpsc::channel(1);
+    let (events, _nobody) = mpsc::channel(1);
     let args = Bytes::from_static(br#"{"a":1,"b":2}"#);
-    let finished = prepared.run(args, progress, CancellationToken::new()).await;
+    let finished = prepared.run(args, events, CancellationToken::new()).await;
     if !finished.outcome.is_ok() {
         bail!("{:?} {:?}", finished.outcome, finished.error);
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::job::{
-    Dependency, Finished, ImageStatus, Job, Placement, Progress, Rejection, RuntimeStatus,
+    Dependency, Finished, ImageStatus, Job, JobEvent, Placement, Rejection, RuntimeStatus,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -39,11 +39,11 @@ pub trait PreparedJob: Send {
     fn placement(&self) -> Placement;
 
     /// Runs the job to its end: its own deadline counts from here, and holds whether or not anybody still listens.
-    /// Progress that nobody takes in time is dropped. `cancel` destroys the sandbox.
+    /// Events that nobody takes in time are dropped. `cancel` destroys the sandbox.
     async fn run(
         self: Box<Self>,
         args: Bytes,
-        progress: mpsc::Sender<Progress>,
+        events: mpsc::Sender<JobEvent>,
         cancel: CancellationToken,
     ) -> Finished;
 }

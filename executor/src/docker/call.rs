@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dynamic_mcp_shared::job::{Finished, Isolation, Job, Placement, Progress};
+use dynamic_mcp_shared::job::{Finished, Isolation, Job, JobEvent, Placement};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -96,14 +96,14 @@ impl PreparedJob for PreparedCall {
     async fn run(
         mut self: Box<Self>,
         args: Bytes,
-        progress: mpsc::Sender<Progress>,
+        events: mpsc::Sender<JobEvent>,
         cancel: CancellationToken,
     ) -> Finished {
         let began = Instant::now();
         let Some(mut resident) = self.seat.resident.take() else {
             unreachable!("a call is run once");
         };
-        let mut conversation = Conversation::new(&self.job, progress);
+        let mut conversation = Conversation::new(&self.job, events);
         resident.sandbox.busy = true;
         let message = self.message(&conversation.nonce, resident.uses == 0, &args);
         let ending = tokio::select! {
@@ -163,11 +163,11 @@ struct Conversation {
     stderr: FrameParser,
     stderr_ended: bool,
     capture: Capture,
-    progress: mpsc::Sender<Progress>,
+    events: mpsc::Sender<JobEvent>,
 }
 
 impl Conversation {
-    fn new(job: &Job, progress: mpsc::Sender<Progress>) -> Self {
+    fn new(job: &Job, events: mpsc::Sender<JobEvent>) -> Self {
         let nonce = Nonce::fresh();
         let result = usize::try_from(job.max_output_bytes).unwrap_or(usize::MAX);
         Self {
@@ -176,7 +176,7 @@ impl Conversation {
             stderr_ended: false,
             nonce,
             capture: Capture::new(job.max_output_bytes),
-            progress,
+            events,
         }
     }
 
@@ -205,7 +205,7 @@ impl Conversation {
         let frames = self.stdout.feed(bytes, |out| capture.push(Stream::Stdout, out));
         for frame in frames {
             match frame.kind {
-                Kind::Progress => progress::pass_on(&frame.payload.unwrap_or_default(), &self.progress),
+                Kind::Progress => progress::pass_on(&frame.payload.unwrap_or_default(), &self.events),
                 Kind::Ready | Kind::StderrEnd => {}
                 _ => {
                     let marked = frame.stderr_marked && !self.stderr_ended;

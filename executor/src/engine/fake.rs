@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::{JobId, TenantId};
 use dynamic_mcp_shared::job::{
-    CapturedOutput, Dependency, Finished, Isolation, Job, Placement, Progress, Rejection, Runtime,
+    CapturedOutput, Dependency, Finished, Isolation, Job, JobEvent, Placement, Rejection, Runtime,
     RuntimeStatus, ToolError, Usage,
 };
 use dynamic_mcp_shared::limits::TimeoutMs;
@@ -30,7 +30,7 @@ pub(crate) struct Script {
     pub(crate) rejection: Mutex<Option<Rejection>>,
     pub(crate) unavailable: Mutex<Option<String>>,
     /// Said by each job before it waits for its end.
-    pub(crate) progress: Mutex<Vec<Progress>>,
+    pub(crate) events: Mutex<Vec<JobEvent>>,
     pub(crate) given_back: AtomicUsize,
     pub(crate) ran: AtomicUsize,
     pub(crate) cancelled: AtomicUsize,
@@ -53,7 +53,7 @@ impl FakeEngine {
             finish: Semaphore::new(0),
             rejection: Mutex::default(),
             unavailable: Mutex::default(),
-            progress: Mutex::default(),
+            events: Mutex::default(),
             given_back: AtomicUsize::default(),
             ran: AtomicUsize::default(),
             cancelled: AtomicUsize::default(),
@@ -153,14 +153,14 @@ impl PreparedJob for FakeJob {
     async fn run(
         mut self: Box<Self>,
         args: Bytes,
-        progress: mpsc::Sender<Progress>,
+        events: mpsc::Sender<JobEvent>,
         cancel: CancellationToken,
     ) -> Finished {
         self.ran = true;
         self.engine.ran.fetch_add(1, Ordering::SeqCst);
-        let reports = self.engine.progress.lock().clone();
-        for report in reports {
-            let _full = progress.try_send(report);
+        let said = self.engine.events.lock().clone();
+        for event in said {
+            let _full = events.try_send(event);
         }
         tokio::select! {
             permit = self.engine.finish.acquire() => permit.unwrap().forget(),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use dynamic_mcp_proto::v1;
 use dynamic_mcp_proto::v1::execute_event::Message as Event;
 use dynamic_mcp_proto::v1::execute_request::Message as Said;
-use dynamic_mcp_shared::job::{Finished, Job, Progress, RejectReason, Rejection, Runtime, ToolError};
+use dynamic_mcp_shared::job::{Finished, Job, JobEvent, RejectReason, Rejection, Runtime, ToolError};
 use dynamic_mcp_shared::outcome::Outcome;
 use dynamic_mcp_shared::wire::execute_event;
 use tokio::sync::mpsc;
@@ -28,8 +28,8 @@ use super::ExecutorService;
 use crate::engine::PreparedJob;
 use crate::metric_names;
 
-/// Progress that waits for the stream; what comes beyond it is dropped.
-const PROGRESS_BUFFER: usize = 16;
+/// Progress and output that wait for the stream; what comes beyond it is dropped.
+const JOB_EVENT_BUFFER: usize = 16;
 
 type Events = mpsc::Sender<Result<v1::ExecuteEvent, Status>>;
 
@@ -188,16 +188,16 @@ impl Conversation {
             return Finished::failed(Outcome::InvalidInput, error);
         }
         let cancel = CancellationToken::new();
-        let (progress, mut reports) = mpsc::channel(PROGRESS_BUFFER);
-        let mut running = pin!(timeout(limit, prepared.run(args, progress, cancel.clone())));
+        let (said, mut heard) = mpsc::channel(JOB_EVENT_BUFFER);
+        let mut running = pin!(timeout(limit, prepared.run(args, said, cancel.clone())));
         let hard = self.service.lifecycle.hard().clone();
-        let (mut listening, mut reporting, mut aborted) = (true, true, false);
+        let (mut listening, mut speaking, mut aborted) = (true, true, false);
         let finished = loop {
             tokio::select! {
                 finished = &mut running => break finished.unwrap_or_else(|_| overran(limit)),
-                report = reports.recv(), if reporting => match report {
-                    Some(report) => self.tell_progress(report),
-                    None => reporting = false,
+                event = heard.recv(), if speaking => match event {
+                    Some(event) => self.tell(event),
+                    None => speaking = false,
                 },
                 word = listen(&mut self.requests, &self.events), if listening => match word {
                     Word::Start(_) => tracing::warn!("a second start was ignored"),
@@ -213,8 +213,8 @@ impl Conversation {
                 }
             }
         };
-        while let Ok(report) = reports.try_recv() {
-            self.tell_progress(report);
+        while let Ok(event) = heard.try_recv() {
+            self.tell(event);
         }
         if aborted && finished.outcome == Outcome::Cancelled {
             return shut_down_while_running(finished);
@@ -223,11 +223,13 @@ impl Conversation {
     }
 
     /// One place stays free for the end of the job.
-    fn tell_progress(&self, report: Progress) {
+    fn tell(&self, event: JobEvent) {
         if self.events.capacity() > 1 {
-            let _full_or_gone = self
-                .events
-                .try_send(Ok(execute_event(Event::Progress(report.into()))));
+            let event = match event {
+                JobEvent::Progress(progress) => Event::Progress(progress.into()),
+                JobEvent::Output(output) => Event::Output(output.into()),
+            };
+            let _full_or_gone = self.events.try_send(Ok(execute_event(event)));
         }
     }
 }

@@ -10,7 +10,7 @@ use dynamic_mcp_proto::v1;
 use dynamic_mcp_proto::v1::execute_event::Message as Event;
 use dynamic_mcp_proto::v1::execute_request::Message as Say;
 use dynamic_mcp_proto::v1::executor_client::ExecutorClient;
-use dynamic_mcp_shared::job::{Job, Progress};
+use dynamic_mcp_shared::job::{Job, JobEvent, Output, OutputStream, Progress};
 use dynamic_mcp_shared::join_token::{AttachToken, JoinToken};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::TimeoutMs;
@@ -158,16 +158,28 @@ async fn eventually(what: impl Fn() -> bool) {
 #[tokio::test]
 async fn a_job_runs_once_it_is_started_and_its_slot_comes_back() {
     let harness = Harness::new(FakeEngine::willing()).await;
-    harness.engine.progress.lock().push(Progress {
-        progress: 0.5,
-        total: None,
-        message: None,
-    });
+    harness.engine.events.lock().extend([
+        JobEvent::Progress(Progress {
+            progress: 0.5,
+            total: None,
+            message: None,
+        }),
+        JobEvent::Output(Output {
+            stream: OutputStream::Stderr,
+            data: "why".into(),
+            command: 1,
+        }),
+    ]);
     let mut call = harness.ready(job()).await;
     assert_eq!(harness.engine.ran.load(Ordering::SeqCst), 0);
     assert_eq!(harness.node.status().running, 1);
     call.say(start("[1]".into())).await;
     assert!(matches!(call.next().await, Event::Progress(_)));
+    let Event::Output(printed) = call.next().await else {
+        panic!("not what was printed")
+    };
+    assert_eq!((printed.command, &*printed.data), (1, &b"why"[..]));
+    assert_eq!(printed.stream(), v1::OutputStream::Stderr);
     let Event::Finished(finished) = call.next().await else {
         panic!("not the end")
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dynamic_mcp_isolate::frame::{Broken, Kind, Request};
-use dynamic_mcp_shared::job::{Finished, Isolation, Job, Placement, Progress};
+use dynamic_mcp_shared::job::{Finished, Isolation, Job, JobEvent, Placement};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -108,11 +108,11 @@ impl PreparedJob for PreparedCall {
     async fn run(
         mut self: Box<Self>,
         args: Bytes,
-        progress: mpsc::Sender<Progress>,
+        events: mpsc::Sender<JobEvent>,
         cancel: CancellationToken,
     ) -> Finished {
         let began = Instant::now();
-        let mut conversation = Conversation::new(&self.limits, progress);
+        let mut conversation = Conversation::new(&self.limits, events);
         let deadline = began + self.limits.timeout;
         let mut seats = 0;
         let (mut resident, ending) = loop {
@@ -186,16 +186,16 @@ impl PreparedCall {
 struct Conversation {
     max_result: usize,
     capture: Capture,
-    progress: mpsc::Sender<Progress>,
+    events: mpsc::Sender<JobEvent>,
     reports: u32,
 }
 
 impl Conversation {
-    fn new(limits: &Limits, progress: mpsc::Sender<Progress>) -> Self {
+    fn new(limits: &Limits, events: mpsc::Sender<JobEvent>) -> Self {
         Self {
             max_result: usize::try_from(limits.max_output_bytes).unwrap_or(usize::MAX),
             capture: Capture::new(limits.max_output_bytes),
-            progress,
+            events,
             reports: 0,
         }
     }
@@ -230,7 +230,7 @@ impl Conversation {
     fn on_progress(&mut self, json: &[u8]) {
         self.reports = self.reports.saturating_add(1);
         if self.reports <= MAX_PROGRESS {
-            progress::pass_on(json, &self.progress);
+            progress::pass_on(json, &self.events);
         }
     }
 }

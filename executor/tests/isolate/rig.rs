@@ -7,7 +7,7 @@ use bytes::Bytes;
 use dynamic_mcp_executor::engine::{Engine as _, PreparedJob};
 use dynamic_mcp_executor::isolate::{IsolateConfig, IsolateEngine};
 use dynamic_mcp_shared::ids::{JobId, TenantId};
-use dynamic_mcp_shared::job::{Finished, Isolation, Job, Progress, Runtime};
+use dynamic_mcp_shared::job::{Finished, Isolation, Job, JobEvent, Runtime};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::TimeoutMs;
 use dynamic_mcp_shared::outcome::Outcome;
@@ -89,10 +89,8 @@ pub async fn run(prepared: Box<dyn PreparedJob>) -> Finished {
 }
 
 pub async fn run_with(prepared: Box<dyn PreparedJob>, args: &'static str) -> Finished {
-    let (progress, _nobody) = mpsc::channel::<Progress>(1);
-    prepared
-        .run(args.into(), progress, CancellationToken::new())
-        .await
+    let (events, _nobody) = mpsc::channel::<JobEvent>(1);
+    prepared.run(args.into(), events, CancellationToken::new()).await
 }
 
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {

@@ -1,6 +1,6 @@
 //! What a well-behaved tool can rely on.
 
-use dynamic_mcp_shared::job::{Placement, Progress};
+use dynamic_mcp_shared::job::{JobEvent, Placement, Progress};
 use dynamic_mcp_shared::limits::ByteSize;
 use dynamic_mcp_shared::outcome::Outcome;
 use serde_json::{Value, json};
@@ -131,17 +131,19 @@ async fn progress_arrives_while_the_call_runs(on: On) {
     let code =
         "ctx.progress(1, 3, 'a'); ctx.progress(2); try { ctx.progress('x') } catch (e) { return e.name }";
     let prepared = rig.prepare(job(code)).await;
-    let (sender, mut progress) = mpsc::channel(8);
+    let (sender, mut events) = mpsc::channel(8);
     let finished = prepared.run("{}".into(), sender, CancellationToken::new()).await;
     assert_eq!(result(&finished), "TypeError");
-    let first = Progress {
-        progress: 1.0,
-        total: Some(3.0),
-        message: Some("a".to_owned()),
-    };
-    assert_eq!(progress.recv().await, Some(first));
-    assert_eq!(progress.recv().await.unwrap().progress, 2.0);
-    assert_eq!(progress.recv().await, None);
+    for said in [(1.0, Some(3.0), Some("a".to_owned())), (2.0, None, None)] {
+        let (progress, total, message) = said;
+        let report = Progress {
+            progress,
+            total,
+            message,
+        };
+        assert_eq!(events.recv().await, Some(JobEvent::Progress(report)));
+    }
+    assert_eq!(events.recv().await, None);
     rig.finish().await;
 }
 

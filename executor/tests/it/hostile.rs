@@ -294,13 +294,13 @@ async fn a_cancel_destroys_the_sandbox_at_once(on: On) {
     ] {
         let prepared = rig.prepare(job(body)).await;
         let cancel = CancellationToken::new();
-        let (progress, _nobody) = mpsc::channel(1);
+        let (events, _nobody) = mpsc::channel(1);
         let began = Instant::now();
         let stop = async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             cancel.cancel();
         };
-        let (finished, ()) = tokio::join!(prepared.run("{}".into(), progress, cancel.clone()), stop);
+        let (finished, ()) = tokio::join!(prepared.run("{}".into(), events, cancel.clone()), stop);
         assert_eq!(failure(&finished, Outcome::Cancelled), "the call was cancelled");
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }

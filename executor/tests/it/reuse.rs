@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dynamic_mcp_executor::kept::KeptConfig;
-use dynamic_mcp_shared::job::{Job, Placement, RejectReason};
+use dynamic_mcp_shared::job::{Job, JobEvent, Placement, RejectReason};
 use dynamic_mcp_shared::outcome::Outcome;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -64,15 +64,18 @@ async fn what_a_call_leaves_behind_is_not_the_next_ones(on: On) {
         console.log('call'); console.error('err'); return args";
     for n in 0..3_u8 {
         let prepared = rig.prepare(kept("noisy", code)).await;
-        let (sender, mut progress) = mpsc::channel(64);
+        let (sender, mut events) = mpsc::channel(64);
         let args = json!({ "n": n }).to_string();
         let finished = prepared.run(args.into(), sender, CancellationToken::new()).await;
         assert_eq!(finished.outcome, Outcome::Ok, "{:?}", finished.error);
         assert_eq!(finished.stdout.to_text().matches("call").count(), 1);
         assert_eq!(finished.stderr.to_text().matches("err").count(), 1);
         // The intervals of earlier calls still run, and speak for nobody.
-        while let Some(said) = progress.recv().await {
-            assert_eq!(said.progress, f64::from(n));
+        while let Some(said) = events.recv().await {
+            assert!(
+                matches!(&said, JobEvent::Progress(report) if report.progress == f64::from(n)),
+                "{said:?}"
+            );
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -11,7 +11,7 @@ use dynamic_mcp_executor::isolate::IsolateConfig;
 use dynamic_mcp_executor::kept::KeptConfig;
 use dynamic_mcp_shared::content::ContentHash;
 use dynamic_mcp_shared::ids::{JobId, TenantId};
-use dynamic_mcp_shared::job::{Finished, Isolation, Job, Progress, Rejection, Runtime};
+use dynamic_mcp_shared::job::{Finished, Isolation, Job, JobEvent, Rejection, Runtime};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::{ByteSize, TimeoutMs};
 use dynamic_mcp_shared::outcome::Outcome;
@@ -223,9 +223,9 @@ pub fn within(job: Job, ms: u64) -> Job {
 }
 
 pub async fn run(prepared: Box<dyn PreparedJob>, args: Value) -> Finished {
-    let (progress, _nobody) = mpsc::channel::<Progress>(1);
+    let (events, _nobody) = mpsc::channel::<JobEvent>(1);
     prepared
-        .run(Bytes::from(args.to_string()), progress, CancellationToken::new())
+        .run(Bytes::from(args.to_string()), events, CancellationToken::new())
         .await
 }
 

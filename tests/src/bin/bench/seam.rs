@@ -55,9 +55,9 @@ impl Seam {
 
     async fn call(&self) -> Result<()> {
         let prepared = self.engine.prepare(job()).await?;
-        let (progress, _nobody) = mpsc::channel(1);
+        let (events, _nobody) = mpsc::channel(1);
         let args = Bytes::from_static(br#"{"text":"hello"}"#);
-        let finished = prepared.run(args, progress, CancellationToken::new()).await;
+        let finished = prepared.run(args, events, CancellationToken::new()).await;
         if !finished.outcome.is_ok() {
             bail!("{finished:?}");
         }
