@@ -1,5 +1,6 @@
 //! How many calls run at once, and how many may begin in a window of time.
 
+mod fairness;
 mod memory;
 mod scopes;
 mod slots;
@@ -28,6 +29,8 @@ pub struct Share {
     pub max_concurrency: u32,
     /// Of all its scopes together. `None`: only each scope is limited.
     pub max_calls_per_window: Option<u32>,
+    /// How many of the slots that all want go to it, against the weight of others.
+    pub weight: u32,
 }
 
 impl From<&TenantLimits> for Share {
@@ -35,6 +38,7 @@ impl From<&TenantLimits> for Share {
         Self {
             max_concurrency: limits.max_concurrency,
             max_calls_per_window: limits.max_calls_per_window,
+            weight: limits.weight,
         }
     }
 }

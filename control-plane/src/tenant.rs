@@ -22,6 +22,8 @@ pub struct TenantLimits {
     pub max_concurrency: u32,
     /// Executions that may begin within the guard's window, of all its tools together. `None`: as many as each tool may.
     pub max_calls_per_window: Option<u32>,
+    /// How many of the slots that several tenants wait for go to it, against the weight of the others; 1 to 100.
+    pub weight: u32,
     /// Open sessions of clients of the 2025 era.
     pub max_sessions: u32,
     /// Memory of one call in MiB. `None`: as much as the executor gives each.

@@ -363,6 +363,7 @@ impl Config {
                 .tenant_max_concurrency
                 .unwrap_or(self.guard.tool_max_concurrency),
             max_calls_per_window: args.tenant_max_calls_per_window,
+            weight: args.tenant_weight,
             max_sessions: args.tenant_max_sessions,
             max_memory_mb: args.tenant_max_memory_mb,
         }

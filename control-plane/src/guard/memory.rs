@@ -78,11 +78,7 @@ impl Guard for MemoryGuard {
         let shared = &self.shared;
         let place = shared.hold_place(scope, share).inspect_err(count_refusal)?;
         let wait = shared.config.queue_wait;
-        let slot = match shared
-            .slots
-            .take(&scope.tenant, share.max_concurrency, wait)
-            .await
-        {
+        let slot = match shared.slots.take(&scope.tenant, share, wait).await {
             Ok(slot) => slot,
             Err(taken) => {
                 place.counted.scope.counters.count_rejected_concurrency();

@@ -1,6 +1,6 @@
 //! The slots of executions, and those who wait for one. A tenant takes no more than its share. A slot that comes free
-//! goes to the tenant that has the fewest of those who wait, and within it to who came first: so one that floods waits
-//! behind its own calls, not in front of everybody else's.
+//! goes to the tenant that [`fairness`] chooses of those who wait, and within it to who came first: so one that floods
+//! waits behind its own calls, not in front of everybody else's.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use std::time::Duration;
 use dynamic_mcp_shared::ids::TenantId;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+
+use super::{Share, fairness};
 
 #[derive(Debug)]
 pub(super) struct Slots {
@@ -20,8 +22,8 @@ pub(super) struct Slots {
 #[derive(Debug, Default)]
 struct State {
     taken: u32,
-    /// In the order of their coming.
-    next_turn: u64,
+    /// Grows with each that comes to wait and each slot that is given.
+    turn: u64,
     /// Those that run or wait.
     tenants: HashMap<TenantId, Lane>,
 }
@@ -31,6 +33,9 @@ struct State {
 struct Lane {
     running: u32,
     limit: u32,
+    weight: u32,
+    /// The turn of the last slot that it got; 0 for none.
+    served: u64,
     queue: VecDeque<Waiter>,
 }
 
@@ -74,37 +79,38 @@ impl Slots {
         state.tenants.get(tenant).map_or(0, |lane| lane.running)
     }
 
-    /// A slot for a tenant that may have `limit` of them, after at most `wait`.
+    /// A slot for a tenant of that share, after at most `wait`.
     pub(super) async fn take(
         self: &Arc<Self>,
         tenant: &TenantId,
-        limit: u32,
+        share: Share,
         wait: Duration,
     ) -> Result<Slot, Taken> {
-        let waiting = match self.take_now_or_queue(tenant, limit, wait)? {
+        let waiting = match self.take_now_or_queue(tenant, share, wait)? {
             Place::Slot(slot) => return Ok(slot),
             Place::Queued(waiting) => waiting,
         };
         match tokio::time::timeout(wait, waiting).await {
             Ok(Ok(slot)) => Ok(slot),
-            Ok(Err(_)) | Err(_) => Err(self.taken(&self.state.lock(), tenant, limit)),
+            Ok(Err(_)) | Err(_) => Err(self.taken(&self.state.lock(), tenant, share.max_concurrency)),
         }
     }
 
     fn take_now_or_queue(
         self: &Arc<Self>,
         tenant: &TenantId,
-        limit: u32,
+        share: Share,
         wait: Duration,
     ) -> Result<Place, Taken> {
+        let limit = share.max_concurrency;
         let mut state = self.state.lock();
-        let lane = state.tenants.entry(tenant.clone()).or_default();
+        let lane = state.lane(tenant, share);
         let may_have_more = limit > lane.limit && !lane.queue.is_empty();
         lane.limit = limit;
         if may_have_more {
             self.hand_out(&mut state);
             // With the last of those who gave up, this tenant's lane may have gone.
-            state.tenants.entry(tenant.clone()).or_default().limit = limit;
+            state.lane(tenant, share).limit = limit;
         }
         if state.taken < self.total && state.lane_has_room(tenant) {
             state.start(tenant);
@@ -117,9 +123,9 @@ impl Slots {
             return Err(taken);
         }
         let (tell, waiting) = oneshot::channel();
-        let turn = state.next_turn;
-        state.next_turn += 1;
-        let lane = state.tenants.entry(tenant.clone()).or_default();
+        state.turn += 1;
+        let turn = state.turn;
+        let lane = state.lane(tenant, share);
         lane.queue.push_back(Waiter { turn, tell });
         Ok(Place::Queued(waiting))
     }
@@ -214,20 +220,33 @@ impl State {
             .is_some_and(|lane| lane.running < lane.limit)
     }
 
+    fn lane(&mut self, tenant: &TenantId, share: Share) -> &mut Lane {
+        let lane = self.tenants.entry(tenant.clone()).or_default();
+        lane.weight = share.weight;
+        lane
+    }
+
     fn start(&mut self, tenant: &TenantId) {
         self.taken += 1;
+        self.turn += 1;
         if let Some(lane) = self.tenants.get_mut(tenant) {
             lane.running += 1;
+            lane.served = self.turn;
         }
     }
 
-    /// Of the tenants that wait and may have more, the one with the fewest running; of equal ones, who came first.
     fn next(&mut self) -> Option<(TenantId, Waiter)> {
-        let waiting = self.tenants.iter().filter(|(_, lane)| lane.running < lane.limit);
-        let (tenant, _) = waiting
-            .filter_map(|(tenant, lane)| Some((tenant, (lane.running, lane.queue.front()?.turn))))
-            .min_by_key(|(_, rank)| *rank)?;
-        let tenant = tenant.clone();
+        let waiting = self.tenants.iter().filter_map(|(tenant, lane)| {
+            let candidate = fairness::Waiting {
+                running: lane.running,
+                limit: lane.limit,
+                weight: lane.weight,
+                served: lane.served,
+                front: lane.queue.front()?.turn,
+            };
+            Some((tenant, candidate))
+        });
+        let tenant = fairness::next(waiting)?.clone();
         let waiter = self.tenants.get_mut(&tenant)?.queue.pop_front()?;
         Some((tenant, waiter))
     }
@@ -266,6 +285,14 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
+    fn share(max_concurrency: u32) -> Share {
+        Share {
+            max_concurrency,
+            max_calls_per_window: None,
+            weight: 1,
+        }
+    }
+
     fn tenant(name: &str) -> TenantId {
         name.parse().unwrap()
     }
@@ -278,13 +305,13 @@ mod tests {
     ) -> tokio::task::JoinHandle<Result<Slot, Taken>> {
         let (slots, tenant) = (slots.clone(), tenant(name));
         #[expect(clippy::disallowed_methods, reason = "a test has no lifecycle")]
-        let waiting = tokio::spawn(async move { slots.take(&tenant, limit, LONG).await });
+        let waiting = tokio::spawn(async move { slots.take(&tenant, share(limit), LONG).await });
         tokio::task::yield_now().await;
         waiting
     }
 
     async fn now(slots: &Arc<Slots>, name: &str, limit: u32) -> Result<Slot, Taken> {
-        slots.take(&tenant(name), limit, Duration::ZERO).await
+        slots.take(&tenant(name), share(limit), Duration::ZERO).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -310,6 +337,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn one_slot_goes_round_though_one_tenant_came_with_all_its_calls_first() {
+        let slots = Slots::new(1, 10);
+        let mut running = now(&slots, "flood", 9).await.unwrap();
+        let mut flood = Vec::new();
+        for _ in 0..4 {
+            flood.push(wait(&slots, "flood", 9).await);
+        }
+        let late = [wait(&slots, "late", 9).await, wait(&slots, "late", 9).await];
+        for (late, flood) in late.into_iter().zip(flood) {
+            drop(running);
+            running = late.await.unwrap().unwrap();
+            drop(running);
+            running = flood.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_share_that_was_raised_lets_in_who_waits() {
         let slots = Slots::new(4, 10);
         let _one = now(&slots, "a", 1).await.unwrap();
@@ -321,7 +365,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_tenant_that_was_stopped_runs_again_as_soon_as_it_may() {
         let slots = Slots::new(4, 10);
-        let stopped = slots.take(&tenant("a"), 0, LONG).await.unwrap_err();
+        let stopped = slots.take(&tenant("a"), share(0), LONG).await.unwrap_err();
         assert!(stopped.by_tenant);
         assert!(now(&slots, "a", 1).await.is_ok());
     }
@@ -339,8 +383,8 @@ mod tests {
             "the last of the longest queue gave way"
         );
         drop(running);
-        drop(first.await.unwrap().unwrap());
-        assert!(other.await.unwrap().is_ok());
+        drop(other.await.unwrap().unwrap());
+        assert!(first.await.unwrap().is_ok());
     }
 
     #[tokio::test(start_paused = true)]

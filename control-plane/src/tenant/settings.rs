@@ -1,5 +1,7 @@
 //! What can be set for a tenant. Each part that is not set follows the deployment's default, also when that changes.
 
+use std::ops::RangeInclusive;
+
 use dynamic_mcp_shared::policy::TenantPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,6 +10,8 @@ use super::TenantLimits;
 
 /// Below it a sandbox does not even start.
 const MIN_MEMORY_MB: u32 = 64;
+/// Weights are compared with each other alone.
+const WEIGHTS: RangeInclusive<u32> = 1..=100;
 
 /// As it is stored. A part that only a newer version knows is left alone by this one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +23,8 @@ pub struct TenantSettings {
     pub max_concurrency: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_calls_per_window: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,27 +53,36 @@ impl TenantSettings {
             max_tools: self.max_tools.unwrap_or(defaults.max_tools),
             max_concurrency: self.max_concurrency.unwrap_or(defaults.max_concurrency),
             max_calls_per_window: self.max_calls_per_window.or(defaults.max_calls_per_window),
+            weight: self.weight.unwrap_or(defaults.weight),
             max_sessions: self.max_sessions.unwrap_or(defaults.max_sessions),
             max_memory_mb: self.max_memory_mb.or(defaults.max_memory_mb),
         }
     }
 
     fn check(&self) -> Result<(), InvalidSettings> {
-        match self.max_memory_mb {
-            Some(mb) if mb < MIN_MEMORY_MB => Err(InvalidSettings(format!(
+        if let Some(mb) = self.max_memory_mb.filter(|&mb| mb < MIN_MEMORY_MB) {
+            return Err(InvalidSettings(format!(
                 "settings.maxMemoryMb must be at least {MIN_MEMORY_MB}, or null for the default, got {mb}"
-            ))),
-            _ => Ok(()),
+            )));
         }
+        if let Some(weight) = self.weight.filter(|weight| !WEIGHTS.contains(weight)) {
+            return Err(InvalidSettings(format!(
+                "settings.weight must be {} to {}, or null for the default, got {weight}",
+                WEIGHTS.start(),
+                WEIGHTS.end()
+            )));
+        }
+        Ok(())
     }
 }
 
 impl SettingsPatch {
     /// What can be set.
-    pub const FIELDS: [&'static str; 11] = [
+    pub const FIELDS: [&'static str; 12] = [
         "maxTools",
         "maxConcurrency",
         "maxCallsPerWindow",
+        "weight",
         "maxSessions",
         "maxMemoryMb",
         "maxTimeoutMs",
@@ -132,6 +147,7 @@ fn allowed(name: &str) -> &'static str {
     match name {
         "maxTimeoutMs" => "a number of milliseconds from 1000 to 120000",
         "maxMemoryMb" => "a number of MiB, at least 64",
+        "weight" => "a number from 1 to 100",
         "allowedImages" => "a list of image references",
         "allowedPackages" | "blockedPackages" => "a list of packages: name, @scope/* or name@range",
         "requireDigest" | "allowToolIsolation" => "true or false",
@@ -154,6 +170,7 @@ mod tests {
             max_tools: 256,
             max_concurrency: 8,
             max_calls_per_window: None,
+            weight: 1,
             max_sessions: 100,
             max_memory_mb: None,
         }
@@ -233,6 +250,10 @@ mod tests {
             (
                 json!({"allowedImages": ["node"], "requireDigest": true}),
                 "settings: allowedImages: node has no digest",
+            ),
+            (
+                json!({"weight": 101}),
+                "settings.weight must be 1 to 100, or null for the default, got 101",
             ),
             (
                 json!({"maxMemoryMb": 1}),

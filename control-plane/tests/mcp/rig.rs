@@ -196,6 +196,7 @@ fn defaults() -> TenantDefaults {
             max_tools: 500,
             max_concurrency: 64,
             max_calls_per_window: None,
+            weight: 1,
             max_sessions: 10_000,
             max_memory_mb: None,
         },

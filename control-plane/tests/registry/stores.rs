@@ -191,6 +191,7 @@ pub fn limits() -> TenantLimits {
         max_tools: 10,
         max_concurrency: 8,
         max_calls_per_window: None,
+        weight: 1,
         max_sessions: 10,
         max_memory_mb: None,
     }

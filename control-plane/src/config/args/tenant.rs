@@ -23,6 +23,16 @@ pub struct TenantArgs {
     )]
     pub tenant_max_calls_per_window: Option<u32>,
 
+    /// Part of the execution slots that several tenants wait for, against the weights of the others, 1 to 100
+    #[arg(
+        long,
+        env = "MCP_TENANT_WEIGHT",
+        value_name = "WEIGHT",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub tenant_weight: u32,
+
     /// Open sessions of clients of the 2025 era that one tenant may have
     #[arg(
         long,

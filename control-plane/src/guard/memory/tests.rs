@@ -18,6 +18,7 @@ fn guard(max_concurrency: u32, max_calls_per_window: u32) -> Arc<MemoryGuard> {
 const ALL: Share = Share {
     max_concurrency: u32::MAX,
     max_calls_per_window: None,
+    weight: 1,
 };
 
 fn scope(name: &str) -> Scope {
@@ -195,6 +196,7 @@ async fn a_tenants_calls_of_all_tools_together_are_limited_and_another_tenants_a
     let share = Share {
         max_concurrency: 8,
         max_calls_per_window: Some(2),
+        weight: 1,
     };
     for name in ["a", "b"] {
         guard.acquire(&scope(name), share).await.unwrap();
@@ -219,6 +221,7 @@ async fn a_tenant_at_its_share_is_told_that_it_is_its_own() {
     let share = Share {
         max_concurrency: 1,
         max_calls_per_window: None,
+        weight: 1,
     };
     let _running = guard.acquire(&scope("a"), share).await.unwrap();
     let refused = guard.acquire(&scope("a"), share).await.err().unwrap();

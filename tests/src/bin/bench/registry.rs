@@ -129,6 +129,7 @@ fn defaults() -> Result<TenantDefaults> {
             max_tools: u32::try_from(TOOLS_EACH)?,
             max_concurrency: 8,
             max_calls_per_window: None,
+            weight: 1,
             max_sessions: 1,
             max_memory_mb: None,
         },
