@@ -101,6 +101,7 @@ impl Conversation {
         let span = tracing::Span::current();
         span.record("job.id", job.id.as_str());
         span.record("tenant", job.tenant.as_str());
+        let id = job.id.clone();
         check_policy(&self.service, &job)?;
         let slot = self.service.capacity.admit(&job.id).map_err(End::Rejected)?;
         let limit = job.timeout.duration() + self.service.deadlines.overrun;
@@ -109,7 +110,9 @@ impl Conversation {
         self.tell_ready(&*prepared)?;
         let args = self.start_message().await?;
         slot.mark_started();
+        tracing::debug!(job.id = %id, "the code of a job begins");
         let finished = self.run(prepared, args, limit).await;
+        tracing::debug!(job.id = %id, outcome = finished.outcome.as_str(), "the code of a job has ended");
         // Before the caller hears of the end: it may send the next job at once.
         drop(slot);
         Ok(finished)
