@@ -4,6 +4,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod cluster;
 pub mod database;
 pub mod docker;
 pub mod events;
@@ -16,6 +17,7 @@ pub mod process;
 pub mod processes;
 pub mod proxy;
 pub mod raw;
+pub mod redis;
 pub mod resources;
 pub mod round_robin;
 pub mod running;

@@ -22,6 +22,7 @@ pub struct Proxy {
     /// Where clients connect: a socket's path, or a port.
     address: String,
     mode: watch::Sender<Mode>,
+    target: watch::Sender<Option<Target>>,
     _acceptor: JoinSet<()>,
     _dir: Option<TempDir>,
 }
@@ -30,6 +31,21 @@ pub struct Proxy {
 enum Target {
     Unix(PathBuf),
     Tcp(SocketAddr),
+}
+
+impl Target {
+    async fn connect(self) -> Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Self::Tcp(address) => Box::new(without_delay(TcpStream::connect(address).await?)?),
+        })
+    }
+}
+
+/// Nobody's small messages wait here for the next one.
+fn without_delay(stream: TcpStream) -> std::io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 enum Listener {
@@ -60,7 +76,7 @@ impl Proxy {
         let address = format!("unix://{}", path.display());
         Ok(Self::start(
             listener,
-            Target::Unix(socket.into()),
+            Some(Target::Unix(socket.into())),
             address,
             Some(dir),
         ))
@@ -71,14 +87,24 @@ impl Proxy {
     /// # Errors
     /// When no port is free.
     pub async fn before(target: SocketAddr) -> Result<Self> {
+        let proxy = Self::before_it_starts().await?;
+        proxy.aim(target);
+        Ok(proxy)
+    }
+
+    /// In front of something whose address is not known yet: connections wait until it is.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn before_it_starts() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
-        Ok(Self::start(
-            Listener::Tcp(listener),
-            Target::Tcp(target),
-            address,
-            None,
-        ))
+        Ok(Self::start(Listener::Tcp(listener), None, address, None))
+    }
+
+    /// New connections go there: what is behind has come, or has come back elsewhere.
+    pub fn aim(&self, target: SocketAddr) {
+        self.target.send_replace(Some(Target::Tcp(target)));
     }
 
     pub fn address(&self) -> &str {
@@ -99,25 +125,31 @@ impl Proxy {
         self.mode.send_replace(Mode::Flow);
     }
 
-    fn start(listener: Listener, target: Target, address: String, dir: Option<TempDir>) -> Self {
+    fn start(listener: Listener, target: Option<Target>, address: String, dir: Option<TempDir>) -> Self {
         let mode = watch::Sender::new(Mode::Flow);
+        let target = watch::Sender::new(target);
         let mut acceptor = JoinSet::new();
-        acceptor.spawn(accept(listener, target, mode.subscribe()));
+        acceptor.spawn(accept(listener, target.subscribe(), mode.subscribe()));
         Self {
             address,
             mode,
+            target,
             _acceptor: acceptor,
             _dir: dir,
         }
     }
 }
 
-async fn accept(listener: Listener, target: Target, mode: watch::Receiver<Mode>) {
+async fn accept(listener: Listener, target: watch::Receiver<Option<Target>>, mode: watch::Receiver<Mode>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted: std::io::Result<Box<dyn Stream>> = match &listener {
             Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| Box::new(stream) as _),
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| Box::new(stream) as _),
+            Listener::Tcp(listener) => listener
+                .accept()
+                .await
+                .and_then(|(stream, _)| without_delay(stream))
+                .map(|stream| Box::new(stream) as _),
         };
         let Ok(client) = accepted else { continue };
         connections.spawn(serve(client, target.clone(), mode.clone()));
@@ -125,7 +157,11 @@ async fn accept(listener: Listener, target: Target, mode: watch::Receiver<Mode>)
     }
 }
 
-async fn serve(client: Box<dyn Stream>, target: Target, mode: watch::Receiver<Mode>) {
+async fn serve(
+    client: Box<dyn Stream>,
+    target: watch::Receiver<Option<Target>>,
+    mode: watch::Receiver<Mode>,
+) {
     let mut watched = mode.clone();
     tokio::select! {
         // Either way both ends are closed here.
@@ -134,12 +170,14 @@ async fn serve(client: Box<dyn Stream>, target: Target, mode: watch::Receiver<Mo
     }
 }
 
-async fn pass(client: Box<dyn Stream>, target: Target, mut mode: watch::Receiver<Mode>) -> Result<()> {
+async fn pass(
+    client: Box<dyn Stream>,
+    mut target: watch::Receiver<Option<Target>>,
+    mut mode: watch::Receiver<Mode>,
+) -> Result<()> {
     mode.wait_for(|mode| *mode == Mode::Flow).await?;
-    let server: Box<dyn Stream> = match target {
-        Target::Unix(path) => Box::new(UnixStream::connect(path).await?),
-        Target::Tcp(address) => Box::new(TcpStream::connect(address).await?),
-    };
+    let target = target.wait_for(Option::is_some).await?.clone();
+    let server = target.context("somewhere to connect to")?.connect().await?;
     let (from_client, to_client) = split(client);
     let (from_server, to_server) = split(server);
     let (there, back) = tokio::join!(

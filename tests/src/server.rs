@@ -234,13 +234,21 @@ impl Executor {
     /// # Errors
     /// When it can't be started.
     pub fn begin_in(state: State, control: &ControlPlane, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::begin_at(state, &control.fleet_url, settings)
+    }
+
+    /// The same with the control plane's addresses, separated by commas, whether or not anything is there yet.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn begin_at(state: State, control_plane: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let mut command = command("dynamic-mcp-executor")?;
         command
             .current_dir(state.path())
             .env("MCP_EXECUTOR_STATE_DIR", state.path());
         command
             .env("MCP_EXECUTOR_BIND", "127.0.0.1:0")
-            .env("MCP_CONTROL_PLANE_URL", &control.fleet_url);
+            .env("MCP_CONTROL_PLANE_URL", control_plane);
         command.envs(join_token(settings));
         command.envs(settings.iter().copied());
         let process = Process::spawn("dynamic-mcp-executor", command)?;

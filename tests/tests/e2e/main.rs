@@ -3,6 +3,7 @@
 mod alone;
 mod auth;
 mod clients;
+mod cluster;
 mod conformance;
 mod contract;
 mod dependencies;
