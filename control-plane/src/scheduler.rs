@@ -5,13 +5,14 @@ pub mod client;
 pub mod fleet;
 pub mod placement;
 mod refusal;
+pub mod retry;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::{ExecutorId, TenantId};
-use dynamic_mcp_shared::job::{Dependency, Finished, Job, Progress, RejectReason};
+use dynamic_mcp_shared::job::{Dependency, Finished, Job, Progress};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,12 +23,11 @@ use self::fleet::{Fleet, Reservation};
 use self::placement::{Need, NoPlace};
 use self::refusal::PlacementRefusal;
 pub use self::refusal::lacking;
+use self::retry::Next;
 use crate::metric_names::Stage;
 
 /// How often a waiting job looks again: an executor in this process is asked for its state, and says nothing by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// On how many nodes a job that never started is tried.
-const MAX_ATTEMPTS: usize = 3;
 
 #[derive(Debug, Clone, Copy)]
 pub struct SchedulerConfig {
@@ -130,19 +130,12 @@ impl Scheduler {
                 Attempt::Cancelled => return Scheduled::Cancelled,
                 Attempt::NeverStarted { reason, message } => {
                     tracing::warn!(job.id = %job.id, executor.id = %executor, reason = reason.as_str(), message, "a node did not start the job");
-                    let kind = match reason {
-                        RejectReason::NoCapacity | RejectReason::Draining => NeverStarted::NoCapacity,
-                        RejectReason::Unsupported => NeverStarted::Unsatisfiable,
-                        RejectReason::Engine
-                        | RejectReason::Dependencies
-                        | RejectReason::SessionLost
-                        | RejectReason::SessionBusy => NeverStarted::Refused,
-                    };
+                    let kind = retry::kind(reason);
                     tried.push(executor);
-                    if tried.len() >= MAX_ATTEMPTS || !reason.worth_retrying_elsewhere() {
-                        return Scheduled::NeverStarted { kind, message };
+                    match retry::next(reason, tried.len()) {
+                        Next::GiveUp => return Scheduled::NeverStarted { kind, message },
+                        Next::Elsewhere => last_refusal = Some((kind, message)),
                     }
-                    last_refusal = Some((kind, message));
                 }
             }
         }

@@ -302,7 +302,10 @@ async fn a_job_that_every_node_refuses_is_tried_a_bounded_number_of_times() {
         ),
         "{scheduled:?}"
     );
-    assert_eq!((cluster.prepared(), cluster.started()), (MAX_ATTEMPTS as u32, 0));
+    assert_eq!(
+        (cluster.prepared(), cluster.started()),
+        (retry::MAX_ATTEMPTS as u32, 0)
+    );
 }
 
 #[tokio::test]
