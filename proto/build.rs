@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "proto/dynamicmcp/v1/executor.proto",
         "proto/dynamicmcp/v1/fleet.proto",
         "proto/dynamicmcp/v1/sandboxes.proto",
+        "proto/dynamicmcp/v1/replicas.proto",
     ];
     for file in files {
         println!("cargo::rerun-if-changed={file}");

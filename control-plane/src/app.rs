@@ -15,12 +15,13 @@ use dynamic_mcp_shared::readiness::Readiness;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use self::executors::Executors;
+use self::executors::{Executors, Others};
 use crate::audit::{Audit, Keeper, Trail};
 use crate::auth::jwt::{IssuerKeys, Jwt};
 use crate::auth::{AdminGate, Gate, JwksUrl};
 use crate::catalog::{Catalog, CatalogConfig, CatalogDeps};
 use crate::config::{Cli, Settings, Transport, runtime_config};
+use crate::fleet_admin::FleetAdmin;
 use crate::guard::{Guard, MemoryGuard};
 use crate::http::{self, HttpState, Metrics, OriginPolicy, ServerConfig};
 use crate::jobs::{Jobs, JobsDeps};
@@ -61,7 +62,7 @@ impl App {
         metrics.keep_up(&lifecycle);
         let readiness = Readiness::default();
         let audit = Audit::open(&settings.audit, clock.clone(), readiness.clone())?;
-        let _redis = match &settings.redis {
+        let redis = match &settings.redis {
             Some(config) => Some(Redis::start(config, readiness.clone(), &lifecycle).await?),
             None => None,
         };
@@ -75,7 +76,11 @@ impl App {
         };
         let cache = Arc::new(ToolCache::new(registry.clone(), defaults, &lifecycle));
         let fleet = Arc::new(Fleet::default());
-        let executors = executors(cli, &settings, &fleet, &readiness, &lifecycle).await?;
+        let others = redis.map(|redis| Others {
+            redis,
+            replica: replica.clone(),
+        });
+        let executors = executors(cli, &settings, &fleet, others, &readiness, &lifecycle).await?;
         monitor::start(
             &lifecycle,
             &readiness,
@@ -85,7 +90,7 @@ impl App {
         );
 
         let runtimes = Arc::new(Runtimes::new(fleet.clone(), settings.registry.default_runtime));
-        let scheduler = Arc::new(Scheduler::new(fleet, SchedulerConfig::default()));
+        let scheduler = Arc::new(Scheduler::new(fleet.clone(), SchedulerConfig::default()));
         let guard: Arc<dyn Guard> = Arc::new(MemoryGuard::new(settings.guard));
         let jobs = Arc::new(Jobs::new(JobsDeps {
             guard: guard.clone(),
@@ -97,6 +102,12 @@ impl App {
         }));
         let admin = AdminGate::new(settings.registry.admin_token.clone());
         let trail = Trail::new(audit.clone(), audit_store, admin.clone());
+        let fleet = FleetAdmin {
+            fleet,
+            replica,
+            audit: audit.clone(),
+            admin: admin.clone(),
+        };
         let tenants = Arc::new(Tenants {
             registry: registry.clone(),
             cache: cache.clone(),
@@ -126,6 +137,7 @@ impl App {
             jobs,
             runtimes,
             guard,
+            fleet,
             audit: audit.clone(),
             readiness: readiness.clone(),
             runtime_config: described(cli, &settings),
@@ -247,12 +259,15 @@ async fn executors(
     cli: &Cli,
     settings: &Settings,
     fleet: &Arc<Fleet>,
+    others: Option<Others>,
     readiness: &Readiness,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Executors> {
     if let Some(settings) = settings.fleet.clone() {
-        return Executors::joining(settings, fleet, readiness, lifecycle).await;
+        return Executors::joining(settings, fleet, others, readiness, lifecycle).await;
     }
+    // An executor in this process is reached by nobody else.
+    drop(others);
     #[cfg(feature = "embedded-executor")]
     return Executors::embedded(&cli.engine, &settings.policy, fleet, lifecycle).await;
     #[cfg(not(feature = "embedded-executor"))]

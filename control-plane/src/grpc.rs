@@ -43,7 +43,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 pub async fn serve(
     listener: TcpListener,
     fleet: Arc<Fleet>,
-    admission: Admission,
+    admission: Arc<Admission>,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let members = TaskTracker::new();
@@ -70,7 +70,7 @@ pub async fn serve(
 
 struct FleetService {
     fleet: Arc<Fleet>,
-    admission: Admission,
+    admission: Arc<Admission>,
     members: TaskTracker,
     stop: CancellationToken,
 }
@@ -118,13 +118,23 @@ impl FleetRpc for FleetService {
             .await;
         let stop = self.stop.clone();
         let stay = async move {
-            let why = tokio::select! {
-                why = listen(&mut incoming, &member) => why,
-                () = outgoing.closed() => "it closed the stream".to_owned(),
-                () = stop.cancelled() => "this control plane stops".to_owned(),
+            let ended = tokio::select! {
+                ended = listen(&mut incoming, &member) => ended,
+                () = outgoing.closed() => Ended::Lost("it closed the stream".to_owned()),
+                () = member.superseded().cancelled() => {
+                    Ended::Lost("another stream of it has taken the place of this one".to_owned())
+                }
+                () = stop.cancelled() => Ended::Lost("this control plane stops".to_owned()),
             };
-            tracing::info!(executor.id = %id, reason = why, "an executor left");
-            drop(member);
+            match ended {
+                Ended::Left => {
+                    tracing::info!(executor.id = %id, "an executor left");
+                    member.leave();
+                }
+                Ended::Lost(why) => {
+                    tracing::info!(executor.id = %id, reason = why, "an executor is no longer joined")
+                }
+            }
         };
         self.members.spawn(stay.in_current_span());
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
@@ -159,26 +169,36 @@ impl FleetService {
             id,
             epoch: register.epoch,
             version: register.version,
+            address: register.address,
         };
         Ok((info, status, channel))
     }
 }
 
-/// Reads heartbeats until there are no more; answers why.
-async fn listen(incoming: &mut Streaming<JoinRequest>, member: &Membership) -> String {
+/// How a stream ended.
+enum Ended {
+    /// The executor said goodbye.
+    Left,
+    /// It may be there still.
+    Lost(String),
+}
+
+/// Reads heartbeats until there are no more.
+async fn listen(incoming: &mut Streaming<JoinRequest>, member: &Membership) -> Ended {
+    let lost = |why: &str| Ended::Lost(why.to_owned());
     loop {
         match tokio::time::timeout(STALE_AFTER * 3, incoming.message()).await {
             Ok(Ok(Some(JoinRequest {
                 message: Some(Incoming::Heartbeat(heartbeat)),
             }))) => match heartbeat.status.map(NodeStatus::try_from) {
                 Some(Ok(status)) => member.heard(status),
-                Some(Err(error)) => return error.to_string(),
-                None => return "a heartbeat without a status".to_owned(),
+                Some(Err(error)) => return Ended::Lost(error.to_string()),
+                None => return lost("a heartbeat without a status"),
             },
-            Ok(Ok(Some(_))) => return "a message out of turn".to_owned(),
-            Ok(Ok(None)) => return "it left".to_owned(),
-            Ok(Err(status)) => return format!("the stream broke: {}", status.message()),
-            Err(_) => return "its heartbeats ceased".to_owned(),
+            Ok(Ok(Some(_))) => return lost("a message out of turn"),
+            Ok(Ok(None)) => return Ended::Left,
+            Ok(Err(status)) => return Ended::Lost(format!("the stream broke: {}", status.message())),
+            Err(_) => return lost("its heartbeats ceased"),
         }
     }
 }

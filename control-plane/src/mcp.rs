@@ -34,6 +34,7 @@ pub use self::builtin::NAMES as BUILTIN_NAMES;
 pub use self::server::DynamicMcp;
 use crate::audit::{Audit, Trail};
 use crate::catalog::Catalog;
+use crate::fleet_admin::FleetAdmin;
 use crate::guard::Guard;
 use crate::jobs::Jobs;
 use crate::registry::cache::ToolCache;
@@ -57,6 +58,7 @@ pub struct McpDeps {
     pub jobs: Arc<Jobs>,
     pub runtimes: Arc<Runtimes>,
     pub guard: Arc<dyn Guard>,
+    pub fleet: FleetAdmin,
     pub audit: Audit,
     pub readiness: Readiness,
     /// The configuration without its secrets.

@@ -3,6 +3,8 @@
 
 use metrics::Unit;
 
+use crate::scheduler::fleet::NodeState;
+
 /// From the contract; always there, from the first scrape on.
 pub const PROCESS_UPTIME: &str = "dynamic_mcp_process_uptime_seconds";
 pub const HTTP_SESSIONS_ACTIVE: &str = "dynamic_mcp_http_sessions_active";
@@ -28,6 +30,7 @@ pub const AUDIT_ERRORS: &str = "dynamic_mcp_audit_errors_total";
 /// Label `reason`: `host`, `origin`, `too_large`.
 pub const HTTP_REFUSALS: &str = "dynamic_mcp_http_refusals_total";
 pub const HTTP_CONNECTIONS: &str = "dynamic_mcp_http_connections_active";
+/// Label `state`: [`crate::scheduler::fleet::NodeState::as_str`].
 pub const EXECUTORS: &str = "dynamic_mcp_executors";
 /// Seconds since 1970; there only with certificates between the planes.
 pub const CERTIFICATE_EXPIRES_AT: &str = "dynamic_mcp_certificate_expires_at_seconds";
@@ -92,7 +95,7 @@ pub fn describe() {
     describe_counter!(AUDIT_ERRORS, "Faults of the audit log");
     describe_counter!(HTTP_REFUSALS, "Requests refused before MCP saw them");
     describe_gauge!(HTTP_CONNECTIONS, "Open HTTP connections");
-    describe_gauge!(EXECUTORS, "Executors that are joined");
+    describe_gauge!(EXECUTORS, "Executors that are known, by their state");
     describe_gauge!(
         CERTIFICATE_EXPIRES_AT,
         Unit::Seconds,
@@ -104,9 +107,11 @@ pub fn describe() {
         HTTP_SESSIONS_ACTIVE,
         GUARD_ACTIVE,
         HTTP_CONNECTIONS,
-        EXECUTORS,
     ] {
         metrics::gauge!(gauge).set(0.0);
+    }
+    for state in NodeState::NAMES {
+        metrics::gauge!(EXECUTORS, "state" => state).set(0.0);
     }
     for counter in [
         HTTP_SESSIONS_CREATED,

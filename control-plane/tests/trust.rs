@@ -107,11 +107,11 @@ impl Scene {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let stop = CancellationToken::new();
-        let admission = Admission {
+        let admission = Arc::new(Admission {
             join_token,
             trust,
             insecure,
-        };
+        });
         let serve = grpc::serve(listener, fleet.clone(), admission, stop.clone());
         #[expect(clippy::disallowed_methods, reason = "aborted with the test")]
         let serving = tokio::spawn(async move { serve.await.expect("it serves") });

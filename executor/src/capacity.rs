@@ -1,5 +1,8 @@
 //! How many jobs run here at once, which ones, and whether more may come.
 //!
+//! What outlives a call, such as a sandbox session, takes no slot: it keeps the executor busy, so that one that leaves waits
+//! for it as well.
+//!
 //! There is no queue: the control plane places, and a job that finds no slot is refused at once. A slot is held for the
 //! life of its [`Slot`], so it comes back however the job ends.
 
@@ -10,6 +13,7 @@ use dynamic_mcp_shared::ids::JobId;
 use dynamic_mcp_shared::job::{RejectReason, Rejection};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// Ids of jobs that were started are remembered for so many jobs, so that a late second dispatch does not run.
 const REMEMBERED_JOBS: usize = 8_192;
@@ -21,12 +25,15 @@ pub struct Capacity(Arc<Shared>);
 struct Shared {
     slots: u32,
     state: Mutex<State>,
-    running: watch::Sender<usize>,
+    /// How many jobs run, and how much else keeps the executor busy.
+    busy: watch::Sender<usize>,
+    draining: CancellationToken,
 }
 
 #[derive(Debug, Default)]
 struct State {
     draining: bool,
+    kept_busy: usize,
     running: HashSet<JobId>,
     started: StartedJobs,
 }
@@ -43,7 +50,8 @@ impl Capacity {
         Self(Arc::new(Shared {
             slots,
             state: Mutex::default(),
-            running: watch::Sender::new(0),
+            busy: watch::Sender::new(0),
+            draining: CancellationToken::new(),
         }))
     }
 
@@ -73,7 +81,7 @@ impl Capacity {
             ));
         }
         state.running.insert(job.clone());
-        self.0.running.send_replace(state.running.len());
+        self.0.tell_busy(&state);
         Ok(Slot {
             job: job.clone(),
             shared: Arc::clone(&self.0),
@@ -93,18 +101,54 @@ impl Capacity {
 
     /// From now on every job is refused; what runs goes on. Answers whether that is news.
     pub fn drain(&self) -> bool {
-        !std::mem::replace(&mut self.0.state.lock().draining, true)
+        let is_news = !std::mem::replace(&mut self.0.state.lock().draining, true);
+        self.0.draining.cancel();
+        is_news
+    }
+
+    /// Cancelled when the executor takes no new work any more.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.0.draining
+    }
+
+    /// Keeps the executor busy until it is dropped, without a slot. `None` while draining.
+    pub fn keep_busy(&self) -> Option<Busy> {
+        let mut state = self.0.state.lock();
+        if state.draining {
+            return None;
+        }
+        state.kept_busy += 1;
+        self.0.tell_busy(&state);
+        Some(Busy(Arc::clone(&self.0)))
     }
 
     pub fn is_draining(&self) -> bool {
         self.0.state.lock().draining
     }
 
-    /// Waits until no job holds a slot.
+    /// Waits until no job holds a slot, and nothing else keeps the executor busy.
     pub async fn idle(&self) {
         // The sender is in `self`, so it can't be gone.
-        let mut running = self.0.running.subscribe();
-        let _never_closed = running.wait_for(|running| *running == 0).await;
+        let mut busy = self.0.busy.subscribe();
+        let _never_closed = busy.wait_for(|busy| *busy == 0).await;
+    }
+}
+
+impl Shared {
+    fn tell_busy(&self, state: &State) {
+        self.busy.send_replace(state.running.len() + state.kept_busy);
+    }
+}
+
+/// Something that an executor waits for before it leaves.
+#[derive(Debug)]
+pub struct Busy(Arc<Shared>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.kept_busy -= 1;
+        self.0.tell_busy(&state);
     }
 }
 
@@ -126,7 +170,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
         state.running.remove(&self.job);
-        self.shared.running.send_replace(state.running.len());
+        self.shared.tell_busy(&state);
     }
 }
 
@@ -194,6 +238,21 @@ mod tests {
         let state = capacity.0.state.lock();
         assert_eq!(state.started.ids.len(), REMEMBERED_JOBS);
         assert_eq!(state.started.order.len(), REMEMBERED_JOBS);
+    }
+
+    #[tokio::test]
+    async fn what_keeps_the_executor_busy_takes_no_slot_and_is_waited_for() {
+        let capacity = Capacity::new(1);
+        let session = capacity.keep_busy().unwrap();
+        assert!(capacity.admit(&JobId::generate()).is_ok());
+        assert!(!capacity.draining().is_cancelled());
+        capacity.drain();
+        assert!(capacity.draining().is_cancelled() && capacity.keep_busy().is_none());
+        let idle = capacity.idle();
+        tokio::pin!(idle);
+        assert!(futures::poll!(&mut idle).is_pending());
+        drop(session);
+        idle.await;
     }
 
     #[tokio::test]

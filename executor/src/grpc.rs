@@ -26,6 +26,7 @@ use tracing::Instrument as _;
 
 use crate::capacity::Capacity;
 use crate::engine::{Engine, ResolveError};
+use crate::leaving::Leaving;
 use conversation::Conversation;
 
 /// Events that wait for a slow caller; progress beyond it is dropped.
@@ -70,6 +71,8 @@ pub struct ExecutorService {
     capacity: Capacity,
     policy: Arc<SandboxPolicy>,
     lifecycle: Lifecycle,
+    epoch: u64,
+    leaving: Leaving,
     deadlines: Deadlines,
     resolves: Arc<Semaphore>,
 }
@@ -80,9 +83,12 @@ impl ExecutorService {
         capacity: Capacity,
         policy: SandboxPolicy,
         lifecycle: Lifecycle,
+        epoch: u64,
     ) -> Self {
         Self {
             engine,
+            leaving: Leaving::new(capacity.clone(), lifecycle.clone()),
+            epoch,
             capacity,
             policy: Arc::new(policy),
             lifecycle,
@@ -190,6 +196,22 @@ impl Executor for ExecutorService {
         };
         Ok(Response::new(v1::ResolveDependenciesResponse {
             result: Some(result),
+        }))
+    }
+
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
+        let v1::DrainRequest { epoch, reason } = request.into_inner();
+        if epoch != self.epoch {
+            return Err(Status::failed_precondition(format!(
+                "this executor has epoch {}, not {epoch}",
+                self.epoch
+            )));
+        }
+        let was_draining = !self.leaving.begin(&reason);
+        let running = self.capacity.running_jobs().len();
+        Ok(Response::new(v1::DrainResponse {
+            running: u32::try_from(running).unwrap_or(u32::MAX),
+            was_draining,
         }))
     }
 }

@@ -14,6 +14,7 @@ pub mod grpc;
 pub mod identity;
 pub mod isolate;
 pub mod kept;
+mod leaving;
 pub mod metric_names;
 pub mod node;
 mod progress;

@@ -104,6 +104,7 @@ impl Node {
             self.capacity.clone(),
             self.policy.clone(),
             lifecycle.clone(),
+            self.identity.epoch,
         )
         .with_deadlines(deadlines)
         .into_server(token);

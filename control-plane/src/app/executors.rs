@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use dynamic_mcp_executor::app::{EmbeddedExecutor, embedded};
 #[cfg(feature = "embedded-executor")]
 use dynamic_mcp_executor::cli::EngineArgs;
+use dynamic_mcp_shared::ids::ReplicaId;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 #[cfg(feature = "embedded-executor")]
 use dynamic_mcp_shared::policy::SandboxPolicy;
@@ -21,12 +22,20 @@ use tonic::service::interceptor::InterceptedService;
 use super::trust;
 use crate::config::FleetSettings;
 use crate::grpc::{self, Admission};
+use crate::redis::Redis;
+use crate::roster::Roster;
 use crate::scheduler::fleet::Fleet;
 #[cfg(feature = "embedded-executor")]
 use crate::scheduler::fleet::{Membership, NodeInfo, StatusSource};
 
 /// For executors to take note that the fleet service ends; they come back by themselves.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The other replicas, and which one of them this is.
+pub(super) struct Others {
+    pub(super) redis: Redis,
+    pub(super) replica: ReplicaId,
+}
 
 pub(super) enum Executors {
     /// They join from elsewhere and look after themselves.
@@ -46,6 +55,7 @@ impl Executors {
     pub(super) async fn joining(
         settings: FleetSettings,
         fleet: &Arc<Fleet>,
+        others: Option<Others>,
         readiness: &Readiness,
         lifecycle: &Lifecycle,
     ) -> anyhow::Result<Self> {
@@ -66,7 +76,12 @@ impl Executors {
             encrypted = admission.trust.is_some(),
             "waiting for executors"
         );
+        let admission = Arc::new(admission);
         let (stop, service) = (CancellationToken::new(), TaskTracker::new());
+        if let Some(Others { redis, replica }) = others {
+            let roster = Roster::open(fleet.clone(), redis, admission.clone(), replica).await;
+            service.spawn(stop.clone().run_until_cancelled_owned(roster.keep()));
+        }
         let serve = grpc::serve(listener, fleet.clone(), admission, stop.clone());
         service.spawn(async move {
             if let Err(error) = serve.await {
@@ -93,6 +108,7 @@ impl Executors {
             id: executor.id().clone(),
             epoch: executor.epoch(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            address: String::new(),
         };
         let ask = executor.clone();
         let source = StatusSource::Local(Box::new(move || ask.status()));

@@ -39,8 +39,10 @@ pub(super) fn start(
 async fn watch_fleet(fleet: &Fleet, readiness: &Readiness) {
     loop {
         let health = fleet.health();
-        let joined = u32::try_from(health.joined).unwrap_or(u32::MAX);
-        metrics::gauge!(metric_names::EXECUTORS).set(f64::from(joined));
+        for (&state, &count) in &health.states {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            metrics::gauge!(metric_names::EXECUTORS, "state" => state).set(f64::from(count));
+        }
         match degraded(&health) {
             None => {
                 if readiness.restore("executors") {

@@ -28,7 +28,7 @@ pub struct Admission {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotAdmitted {
+pub(crate) enum NotAdmitted {
     #[error("{0:?} is not an address of the form {1}://host:port")]
     Address(String, &'static str),
     #[error("{}", tls::in_plaintext(.0))]
@@ -71,20 +71,11 @@ impl Admission {
         address: &str,
         certificate: Option<&Certificate>,
     ) -> Result<Uri, NotAdmitted> {
-        let scheme = if self.trust.is_some() { "https" } else { "http" };
-        let uri: Uri = address
-            .parse()
-            .ok()
-            .filter(|uri: &Uri| uri.scheme_str() == Some(scheme))
-            .ok_or_else(|| NotAdmitted::Address(address.to_owned(), scheme))?;
-        let host = uri.host().unwrap_or_default();
+        let uri = self.reachable(address)?;
         if self.trust.is_none() {
-            return if self.insecure || tls::is_loopback(host) {
-                Ok(uri)
-            } else {
-                Err(NotAdmitted::Plaintext(address.to_owned()))
-            };
+            return Ok(uri);
         }
+        let host = uri.host().unwrap_or_default();
         let certificate = certificate.ok_or(NotAdmitted::NoCertificate)?;
         match certificate.identity() {
             Ok(Identity::Executor(named)) if named == id => {}
@@ -103,6 +94,35 @@ impl Admission {
             });
         }
         Ok(uri)
+    }
+
+    /// The way to an executor that has joined another replica. Who says so is not believed: with certificates nobody but
+    /// that executor can answer there, at a host that its certificate is good for. With a join token alone who can write
+    /// to Redis can name any address.
+    pub(crate) fn channel_to(&self, id: &ExecutorId, address: &str) -> Result<ExecutorChannel, NotAdmitted> {
+        let uri = self.reachable(address)?;
+        self.channel(id, &uri)
+            .map_err(|_| NotAdmitted::Address(address.to_owned(), self.scheme()))
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.trust.is_some() { "https" } else { "http" }
+    }
+
+    /// Whether it is an address that this control plane may connect to at all.
+    fn reachable(&self, address: &str) -> Result<Uri, NotAdmitted> {
+        let scheme = self.scheme();
+        let uri: Uri = address
+            .parse()
+            .ok()
+            .filter(|uri: &Uri| uri.scheme_str() == Some(scheme))
+            .ok_or_else(|| NotAdmitted::Address(address.to_owned(), scheme))?;
+        let stays_here = || tls::is_loopback(uri.host().unwrap_or_default());
+        if self.trust.is_some() || self.insecure || stays_here() {
+            Ok(uri)
+        } else {
+            Err(NotAdmitted::Plaintext(address.to_owned()))
+        }
     }
 
     /// Connects when it is first used, and to no other executor than that one.

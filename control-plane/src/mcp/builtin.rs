@@ -4,6 +4,7 @@ mod audit;
 mod catalog;
 mod dev;
 mod ephemeral;
+mod fleet;
 mod schemas;
 mod system;
 mod tenants;
@@ -20,11 +21,12 @@ use super::arguments::BadArgument;
 use super::feedback::Feedback;
 use super::pin::Pin;
 use super::{McpDeps, Profile, result};
+use crate::auth::Forbidden;
 use crate::metric_names;
 use crate::principal::{Caller, Right};
 
 /// Their names, sorted, whatever the profile shows.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 21] = [
     "dev.echo",
     "dynamic.tool.call",
     "dynamic.tool.create",
@@ -38,6 +40,8 @@ pub const NAMES: [&str; 19] = [
     "dynamic.tool.update",
     "run_js_ephemeral",
     "system.audit.query",
+    "system.fleet",
+    "system.fleet.drain",
     "system.guard_metrics",
     "system.health",
     "system.runtime_config",
@@ -60,6 +64,8 @@ enum Call {
     TenantGet,
     TenantSet,
     AuditQuery,
+    Fleet,
+    FleetDrain,
     Catalog(CatalogTool),
     ByName,
     RunEphemeral,
@@ -83,6 +89,7 @@ static ALL: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
         audit::tools(),
         catalog::tools(),
         ephemeral::tools(),
+        fleet::tools(),
         dev::tools(),
         tenants::tools(),
     ]
@@ -96,6 +103,14 @@ static ALL: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
 /// What `system.guard_metrics` and the resource of the same content show.
 pub(super) async fn guard_metrics(deps: &McpDeps, tenant: &TenantId) -> Value {
     system::metrics(deps, tenant).await
+}
+
+/// What `system.fleet` and the resource of the same content show.
+///
+/// # Errors
+/// Where a token is needed, which no resource takes.
+pub(super) fn fleet(deps: &McpDeps) -> Result<Value, Forbidden> {
+    fleet::shown(deps)
 }
 
 /// Those that a profile shows, by name.
@@ -129,7 +144,12 @@ impl Builtin {
     pub(super) fn needs(&self) -> Right {
         match self.call {
             Call::Catalog(_) => Right::Write,
-            Call::RuntimeConfig | Call::AuditQuery | Call::TenantGet | Call::TenantSet => Right::Admin,
+            Call::RuntimeConfig
+            | Call::AuditQuery
+            | Call::Fleet
+            | Call::FleetDrain
+            | Call::TenantGet
+            | Call::TenantSet => Right::Admin,
             Call::Health
             | Call::GuardMetrics
             | Call::ByName
@@ -147,6 +167,8 @@ impl Builtin {
             Call::TenantGet => tenants::get(invocation).await,
             Call::TenantSet => tenants::set(invocation).await,
             Call::AuditQuery => audit::query(invocation).await,
+            Call::Fleet => fleet::show(invocation),
+            Call::FleetDrain => fleet::drain(invocation).await,
             Call::Catalog(tool) => catalog::call(tool, invocation).await,
             Call::ByName => super::dynamic::call_by_name(invocation).await,
             Call::RunEphemeral => ephemeral::call(invocation).await,
@@ -195,6 +217,8 @@ mod tests {
             "dynamic.tool.history",
             "dynamic.tool.rollback",
             "system.audit.query",
+            "system.fleet",
+            "system.fleet.drain",
             "system.guard_metrics",
             "system.runtime_config",
             "system.tenant.get",

@@ -6,9 +6,11 @@ use rmcp::model::{CacheScope, ListResourcesResult, ReadResourceResult, Resource,
 use serde_json::{Value, json};
 
 use super::{McpDeps, SERVICE, VERSION, builtin};
+use crate::auth::Forbidden;
 
 const META: &str = "dynamic://service/meta";
 pub(super) const RUNTIME_CONFIG: &str = "dynamic://service/runtime-config";
+pub(super) const FLEET: &str = "dynamic://fleet";
 const GUARD: &str = "dynamic://metrics/guard";
 
 /// How long a list that only a new release changes may be kept.
@@ -40,6 +42,12 @@ pub(super) fn list() -> ListResourcesResult {
             "Guard metrics",
             "Executions that run now, the limits on them, and counts by tool.",
         ),
+        resource(
+            FLEET,
+            "fleet",
+            "Executors",
+            "The executors that run code: state, slots, warm sandboxes, versions, and the replicas that they joined.",
+        ),
     ])
     .with_ttl_ms(FIXED_LIST_TTL_MS)
     .with_cache_scope(CacheScope::Private)
@@ -54,6 +62,13 @@ pub(super) async fn read(
         META => (meta(), FIXED_LIST_TTL_MS),
         RUNTIME_CONFIG => (deps.shown_config(), 0),
         GUARD => (builtin::guard_metrics(deps, tenant).await, 0),
+        FLEET => match builtin::fleet(deps) {
+            Ok(fleet) => (fleet, 0),
+            Err(Forbidden(why)) => {
+                let text = format!("{why}; system.fleet takes the token");
+                return Err(ErrorData::invalid_params(text, Some(json!({"uri": uri}))));
+            }
+        },
         _ => {
             let text = "there is no resource with this URI; resources/list shows which there are";
             return Err(ErrorData::resource_not_found(text, Some(json!({"uri": uri}))));

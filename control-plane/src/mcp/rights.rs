@@ -18,9 +18,9 @@ pub(super) fn of_call(profile: Profile, name: &str, arguments: Option<&JsonObjec
     std::iter::once(right).chain(further).collect()
 }
 
-/// The configuration tells of the deployment, which its tenants share and don't own.
+/// The configuration and the fleet tell of the deployment, which its tenants share and don't own.
 pub(super) fn of_resource(uri: &str) -> Right {
-    if uri == resources::RUNTIME_CONFIG {
+    if [resources::RUNTIME_CONFIG, resources::FLEET].contains(&uri) {
         Right::Admin
     } else {
         Right::Call

@@ -15,7 +15,9 @@ use dynamic_mcp_proto::v1::execute_event::Message as Event;
 use dynamic_mcp_proto::v1::execute_request::Message as Request;
 use dynamic_mcp_proto::v1::executor_client::ExecutorClient;
 use dynamic_mcp_proto::v1::resolve_dependencies_response::Result as Resolved;
-use dynamic_mcp_proto::v1::{Cancel, ExecuteEvent, ExecuteRequest, ResolveDependenciesRequest};
+use dynamic_mcp_proto::v1::{
+    Cancel, DrainRequest, DrainResponse, ExecuteEvent, ExecuteRequest, ResolveDependenciesRequest,
+};
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::job::{Dependency, Finished, Job, Placement, Progress, RejectReason, Rejection};
 use dynamic_mcp_shared::limits::MAX_WIRE_MESSAGE_BYTES;
@@ -23,7 +25,7 @@ use dynamic_mcp_shared::{propagation, wire};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 use tracing::Instrument as _;
 
 use super::fleet::{ExecutorChannel, Reservation};
@@ -239,6 +241,39 @@ pub async fn resolve_dependencies(
             "the executor sent an empty answer".to_owned(),
         )),
         Err(status) => Err(ResolveError::Unavailable(status.message().to_owned())),
+    }
+}
+
+/// Why an executor was not told to leave.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotDrained {
+    #[error("the executor refused: {0}")]
+    Refused(String),
+    #[error("the executor did not answer: {0}")]
+    NoAnswer(String),
+}
+
+/// Tells an executor to take no new work, finish what it has and leave.
+pub async fn drain(
+    node: &Reservation,
+    reason: &str,
+    deadline: Duration,
+) -> Result<DrainResponse, NotDrained> {
+    let request = DrainRequest {
+        epoch: node.epoch(),
+        reason: reason.to_owned(),
+    };
+    let mut client = client(node.channel());
+    match tokio::time::timeout(deadline, client.drain(request)).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) if status.code() == Code::FailedPrecondition => {
+            Err(NotDrained::Refused(status.message().to_owned()))
+        }
+        Ok(Err(status)) => Err(NotDrained::NoAnswer(status.message().to_owned())),
+        Err(_) => Err(NotDrained::NoAnswer(format!(
+            "nothing within {} s",
+            deadline.as_secs()
+        ))),
     }
 }
 

@@ -1,8 +1,17 @@
-//! Where a job goes: a pure function of what is known of the nodes.
+//! Where a job goes: decided from what is known of the nodes, without a clock, a lock or a look at each node.
+//!
+//! The nodes that could take a job are kept ready in one pool for each thing that a job may need, and each change of a
+//! node moves it between them. A choice then costs the same among ten nodes and among ten thousand, and since the pools
+//! are exact, a refusal means that no node can.
+
+mod pool;
+
+use std::collections::HashMap;
 
 use dynamic_mcp_shared::job::{Job, Runtime};
 use rand::Rng;
-use rand::seq::index::sample;
+
+use self::pool::{Members, Pool};
 
 /// What a job needs of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,27 +36,31 @@ impl<'a> Need<'a> {
     }
 }
 
-/// Whether a node has the runtime that a job needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offer {
-    Lacking,
-    /// It can't run jobs now, and may again.
-    Down,
-    Ready,
-}
-
-/// A node as placement sees it, with one job's need in mind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
+/// A node as placement sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
     pub slots: u32,
     /// Jobs it runs or is about to run, this replica's reservations included.
     pub used: u32,
     /// Fresh and not draining.
     pub takes_work: bool,
-    pub runtime: Offer,
-    /// Also where the runtime knows no images.
-    pub has_image: bool,
-    /// Sandboxes of the image that wait for a job.
+    /// What it offers, once each.
+    pub runtimes: Vec<Offer>,
+    /// Those it has, once each.
+    pub images: Vec<Image>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    pub runtime: Runtime,
+    /// It can run jobs now; otherwise it may again.
+    pub ready: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    pub name: String,
+    /// Sandboxes of it that wait for a job.
     pub warm: u32,
 }
 
@@ -63,150 +76,233 @@ pub enum NoPlace {
     Full,
 }
 
+/// A node's place in the [`Index`], until it is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeKey(usize);
+
 /// How many of the fitting nodes are compared: enough to avoid the busiest, few enough that replicas which see the same
 /// picture don't all choose the same node.
 const COMPARED: usize = 3;
 
-/// Answers the index of the chosen node.
-///
-/// # Errors
-/// Says what is lacking.
-pub fn choose(candidates: &[Candidate], rng: &mut impl Rng) -> Result<usize, NoPlace> {
-    let mut fitting: Vec<usize> = (0..candidates.len()).collect();
-    let mut keep = |fits: fn(&Candidate) -> bool, otherwise: NoPlace| {
-        fitting.retain(|&index| fits(&candidates[index]));
-        if fitting.is_empty() {
-            Err(otherwise)
-        } else {
-            Ok(())
-        }
-    };
-    keep(|_| true, NoPlace::NoNodes)?;
-    keep(|node| node.runtime != Offer::Lacking, NoPlace::NoRuntime)?;
-    keep(
-        |node| node.takes_work && node.runtime == Offer::Ready,
-        NoPlace::NotReady,
-    )?;
-    keep(|node| node.has_image, NoPlace::NoImage)?;
-    keep(|node| node.used < node.slots, NoPlace::Full)?;
-    if fitting.iter().any(|&index| candidates[index].warm > 0) {
-        fitting.retain(|&index| candidates[index].warm > 0);
-    }
-    sample(rng, fitting.len(), fitting.len().min(COMPARED))
-        .into_iter()
-        .map(|drawn| fitting[drawn])
-        .min_by(|&a, &b| load(&candidates[a]).total_cmp(&load(&candidates[b])))
-        .ok_or(NoPlace::NoNodes)
+/// All nodes, sorted by what they could take.
+#[derive(Debug, Default)]
+pub struct Index {
+    nodes: Vec<Option<Facts>>,
+    free: Vec<NodeKey>,
+    runtimes: [Tally; Runtime::ALL.len()],
+    isolates: Pool,
+    /// By image; only those that some node has ready.
+    images: HashMap<String, Pool>,
 }
 
-fn load(node: &Candidate) -> f64 {
-    f64::from(node.used) / f64::from(node.slots.max(1))
+/// Nodes by what they say of one runtime.
+#[derive(Debug, Default)]
+struct Tally {
+    offered: usize,
+    /// Offered, ready, and the node takes work.
+    ready: usize,
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use rand::SeedableRng;
-    use rand::rngs::SmallRng;
+/// How far a node is from taking a job, the nearest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    LacksRuntime,
+    NotReady,
+    LacksImage,
+    Full,
+    Open,
+}
 
-    use super::*;
+impl Index {
+    pub fn insert(&mut self, facts: Facts) -> NodeKey {
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.nodes.push(None);
+            NodeKey(self.nodes.len() - 1)
+        });
+        self.update(key, facts);
+        key
+    }
 
-    fn node(used: u32, slots: u32) -> Candidate {
-        Candidate {
-            slots,
-            used,
-            takes_work: true,
-            runtime: Offer::Ready,
-            has_image: true,
-            warm: 0,
+    /// What is known of it now.
+    pub fn update(&mut self, key: NodeKey, facts: Facts) {
+        if self.nodes[key.0].as_ref() == Some(&facts) {
+            return;
         }
-    }
-
-    fn chosen(candidates: &[Candidate]) -> Result<usize, NoPlace> {
-        choose(candidates, &mut SmallRng::seed_from_u64(1))
-    }
-
-    #[test]
-    fn each_lack_is_named() {
-        assert_eq!(chosen(&[]), Err(NoPlace::NoNodes));
-        let with = |runtime, takes_work| Candidate {
-            runtime,
-            takes_work,
-            ..node(0, 1)
-        };
-        assert_eq!(chosen(&[with(Offer::Lacking, true)]), Err(NoPlace::NoRuntime));
-        for not_ready in [with(Offer::Ready, false), with(Offer::Down, true)] {
-            assert_eq!(chosen(&[not_ready]), Err(NoPlace::NotReady));
-        }
-        assert_eq!(
-            chosen(&[Candidate {
-                has_image: false,
-                ..node(0, 1)
-            }]),
-            Err(NoPlace::NoImage)
-        );
-        assert_eq!(chosen(&[node(1, 1)]), Err(NoPlace::Full));
-    }
-
-    #[test]
-    fn a_warm_node_is_preferred_to_an_emptier_cold_one() {
-        let warm = Candidate {
-            warm: 1,
-            ..node(5, 10)
-        };
-        assert_eq!(chosen(&[node(0, 10), warm]), Ok(1));
-    }
-
-    #[test]
-    fn of_a_few_the_least_loaded_is_taken() {
-        assert_eq!(chosen(&[node(9, 10), node(1, 10), node(5, 10)]), Ok(1));
-    }
-
-    #[test]
-    fn a_node_that_offers_the_runtime_and_is_away_is_worth_a_wait() {
-        let away = Candidate {
-            takes_work: false,
-            ..node(0, 1)
-        };
-        let other = Candidate {
-            runtime: Offer::Lacking,
-            ..node(0, 1)
-        };
-        assert_eq!(chosen(&[other, away]), Err(NoPlace::NotReady));
-    }
-
-    fn any_node() -> impl Strategy<Value = Candidate> {
-        let runtime = prop_oneof![Just(Offer::Lacking), Just(Offer::Down), Just(Offer::Ready)];
-        (0..4u32, 0..5u32, any::<bool>(), runtime, any::<bool>(), 0..2u32).prop_map(
-            |(slots, used, takes_work, runtime, has_image, warm)| Candidate {
-                slots,
-                used,
-                takes_work,
-                runtime,
-                has_image,
-                warm,
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn a_chosen_node_can_take_the_job_and_a_refusal_means_that_none_can(
-            nodes in proptest::collection::vec(any_node(), 0..8),
-            seed in any::<u64>(),
-        ) {
-            let able = |node: &Candidate| {
-                node.takes_work && node.runtime == Offer::Ready && node.has_image && node.used < node.slots
+        self.take_out(key);
+        self.tally(&facts, |count| *count += 1);
+        for (need, warm) in pools_of(&facts) {
+            let pool = match need {
+                Need::Isolate => &mut self.isolates,
+                Need::Node { image } => self.images.entry(image.to_owned()).or_default(),
             };
-            match choose(&nodes, &mut SmallRng::seed_from_u64(seed)) {
-                Ok(index) => prop_assert!(able(&nodes[index])),
-                Err(lack) => {
-                    prop_assert!(!nodes.iter().any(able));
-                    let offered = nodes.iter().any(|node| node.runtime != Offer::Lacking);
-                    prop_assert_eq!(lack == NoPlace::NoNodes, nodes.is_empty());
-                    prop_assert_eq!(lack == NoPlace::NoRuntime, !nodes.is_empty() && !offered);
+            pool.able += 1;
+            pool.place(key, facts.used < facts.slots, warm);
+        }
+        self.nodes[key.0] = Some(facts);
+    }
+
+    /// The same node with a job more or less.
+    pub fn set_used(&mut self, key: NodeKey, used: u32) {
+        let Some(facts) = &mut self.nodes[key.0] else {
+            return;
+        };
+        let was_open = facts.used < facts.slots;
+        facts.used = used;
+        let is_open = used < facts.slots;
+        if was_open == is_open {
+            return;
+        }
+        for (need, warm) in pools_of(facts) {
+            let pool = match need {
+                Need::Isolate => Some(&mut self.isolates),
+                Need::Node { image } => self.images.get_mut(image),
+            };
+            if let Some(pool) = pool {
+                pool.place(key, is_open, warm);
+            }
+        }
+    }
+
+    pub fn remove(&mut self, key: NodeKey) {
+        self.take_out(key);
+        self.free.push(key);
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.len() - self.free.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether any node has it, be it down at this moment.
+    pub fn offers(&self, runtime: Runtime) -> bool {
+        self.runtimes[runtime as usize].offered > 0
+    }
+
+    /// The node for a job that is not among the tried ones.
+    ///
+    /// # Errors
+    /// Says what is lacking, also after the tried ones are left out.
+    pub fn choose(&self, need: Need<'_>, tried: &[NodeKey], rng: &mut impl Rng) -> Result<NodeKey, NoPlace> {
+        let chosen = self.pool(need).and_then(|pool| {
+            self.best_of(&pool.warm, tried, rng)
+                .or_else(|| self.best_of(&pool.open, tried, rng))
+        });
+        chosen.ok_or_else(|| self.lacking(need, tried))
+    }
+
+    fn best_of(&self, members: &Members, tried: &[NodeKey], rng: &mut impl Rng) -> Option<NodeKey> {
+        members
+            .draw(COMPARED + tried.len(), rng)
+            .filter(|key| !tried.contains(key))
+            .take(COMPARED)
+            .min_by(|&a, &b| self.load(a).total_cmp(&self.load(b)))
+    }
+
+    fn load(&self, key: NodeKey) -> f64 {
+        self.nodes[key.0].as_ref().map_or(f64::INFINITY, |facts| {
+            f64::from(facts.used) / f64::from(facts.slots.max(1))
+        })
+    }
+
+    fn lacking(&self, need: Need<'_>, tried: &[NodeKey]) -> NoPlace {
+        let left = |all: usize, at_least: Standing| {
+            let tried = tried.iter().filter_map(|key| self.nodes[key.0].as_ref());
+            all > tried.filter(|facts| standing(facts, need) >= at_least).count()
+        };
+        let tally = &self.runtimes[need.runtime() as usize];
+        let able = self.pool(need).map_or(0, |pool| pool.able);
+        if !left(self.len(), Standing::LacksRuntime) {
+            NoPlace::NoNodes
+        } else if !left(tally.offered, Standing::NotReady) {
+            NoPlace::NoRuntime
+        } else if !left(tally.ready, Standing::LacksImage) {
+            NoPlace::NotReady
+        } else if !left(able, Standing::Full) {
+            NoPlace::NoImage
+        } else {
+            NoPlace::Full
+        }
+    }
+
+    fn pool(&self, need: Need<'_>) -> Option<&Pool> {
+        match need {
+            Need::Isolate => Some(&self.isolates),
+            Need::Node { image } => self.images.get(image),
+        }
+    }
+
+    fn take_out(&mut self, key: NodeKey) {
+        let Some(facts) = self.nodes[key.0].take() else {
+            return;
+        };
+        self.tally(&facts, |count| *count -= 1);
+        for (need, _) in pools_of(&facts) {
+            match need {
+                Need::Isolate => self.isolates.take_out(key),
+                Need::Node { image } => {
+                    if let Some(pool) = self.images.get_mut(image) {
+                        pool.take_out(key);
+                        if pool.able == 0 {
+                            self.images.remove(image);
+                        }
+                    }
                 }
             }
         }
     }
+
+    fn tally(&mut self, facts: &Facts, count: fn(&mut usize)) {
+        for offer in &facts.runtimes {
+            let tally = &mut self.runtimes[offer.runtime as usize];
+            count(&mut tally.offered);
+            if facts.takes_work && offer.ready {
+                count(&mut tally.ready);
+            }
+        }
+    }
 }
+
+/// The pools that a node belongs in, full or not, and whether it has a warm sandbox for each.
+fn pools_of(facts: &Facts) -> impl Iterator<Item = (Need<'_>, bool)> {
+    let is_ready = |runtime| standing_of_runtime(facts, runtime) == Standing::LacksImage;
+    let isolate = is_ready(Runtime::Isolate).then_some((Need::Isolate, false));
+    let images = if is_ready(Runtime::Node) {
+        facts.images.as_slice()
+    } else {
+        &[]
+    };
+    let images = images
+        .iter()
+        .map(|image| (Need::Node { image: &image.name }, image.warm > 0));
+    isolate.into_iter().chain(images)
+}
+
+fn standing(facts: &Facts, need: Need<'_>) -> Standing {
+    let by_runtime = standing_of_runtime(facts, need.runtime());
+    let has_image = match need {
+        Need::Isolate => true,
+        Need::Node { image } => facts.images.iter().any(|known| known.name == image),
+    };
+    if by_runtime < Standing::LacksImage || !has_image {
+        by_runtime
+    } else if facts.used < facts.slots {
+        Standing::Open
+    } else {
+        Standing::Full
+    }
+}
+
+/// As far as the runtime goes, images and slots left aside.
+fn standing_of_runtime(facts: &Facts, runtime: Runtime) -> Standing {
+    match facts.runtimes.iter().find(|offer| offer.runtime == runtime) {
+        None => Standing::LacksRuntime,
+        Some(offer) if offer.ready && facts.takes_work => Standing::LacksImage,
+        Some(_) => Standing::NotReady,
+    }
+}
+
+#[cfg(test)]
+mod tests;

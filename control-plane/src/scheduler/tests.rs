@@ -66,6 +66,13 @@ impl Executor for Scripted {
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
+    async fn drain(
+        &self,
+        _: tonic::Request<v1::DrainRequest>,
+    ) -> Result<Response<v1::DrainResponse>, Status> {
+        Ok(Response::new(v1::DrainResponse::default()))
+    }
+
     async fn resolve_dependencies(
         &self,
         _: tonic::Request<v1::ResolveDependenciesRequest>,
@@ -214,6 +221,7 @@ fn join(fleet: &Arc<Fleet>, executor: Scripted) -> (Membership, AbortOnDropHandl
         id: ExecutorId::generate(),
         epoch: 1,
         version: String::new(),
+        address: String::new(),
     };
     let images = vec![ImageStatus {
         name: IMAGE.into(),

@@ -53,6 +53,7 @@ pub fn join(fleet: &Arc<Fleet>, runtimes: &[Runtime]) -> Joined {
         id: ExecutorId::generate(),
         epoch: 1,
         version: String::new(),
+        address: String::new(),
     };
     let runtimes: Vec<_> = runtimes
         .iter()
@@ -102,6 +103,13 @@ impl Executor for Scripted {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn drain(
+        &self,
+        _: tonic::Request<v1::DrainRequest>,
+    ) -> Result<Response<v1::DrainResponse>, Status> {
+        Ok(Response::new(v1::DrainResponse::default()))
     }
 
     async fn resolve_dependencies(

@@ -7,6 +7,7 @@ use axum::body::Body;
 use dynamic_mcp_control_plane::audit::{Audit, Trail};
 use dynamic_mcp_control_plane::auth::{AdminGate, Gate};
 use dynamic_mcp_control_plane::catalog::{Catalog, CatalogConfig, CatalogDeps};
+use dynamic_mcp_control_plane::fleet_admin::FleetAdmin;
 use dynamic_mcp_control_plane::guard::{Guard, GuardLimits, MemoryGuard, MemoryGuardConfig, Share};
 use dynamic_mcp_control_plane::jobs::{Jobs, JobsDeps};
 use dynamic_mcp_control_plane::mcp::http::{HttpMcpConfig, McpService};
@@ -20,6 +21,7 @@ use dynamic_mcp_control_plane::scheduler::fleet::Fleet;
 use dynamic_mcp_control_plane::scheduler::{Scheduler, SchedulerConfig};
 use dynamic_mcp_control_plane::tenant::{TenantDefaults, TenantLimits, Tenants};
 use dynamic_mcp_shared::clock::SystemClock;
+use dynamic_mcp_shared::ids::ReplicaId;
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::job::Runtime;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
@@ -78,8 +80,14 @@ impl Rig {
         let fleet = Arc::new(Fleet::default());
         let executor = executor::join(&fleet, offered);
         let runtimes = Arc::new(Runtimes::new(fleet.clone(), None));
-        let scheduler = Arc::new(Scheduler::new(fleet, SchedulerConfig::default()));
+        let scheduler = Arc::new(Scheduler::new(fleet.clone(), SchedulerConfig::default()));
         let audit = Audit::disabled();
+        let fleet = FleetAdmin {
+            fleet,
+            replica: ReplicaId::generate(),
+            audit: audit.clone(),
+            admin: AdminGate::default(),
+        };
         let guard: Arc<dyn Guard> = Arc::new(MemoryGuard::new(guard_config()));
         let catalog = CatalogConfig {
             read_only: false,
@@ -121,6 +129,7 @@ impl Rig {
             jobs,
             runtimes,
             guard,
+            fleet,
             audit,
             readiness,
             runtime_config: json!({"dynamic": {"backend": "file"}}),

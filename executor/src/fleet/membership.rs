@@ -16,6 +16,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::FleetClient;
+use crate::leaving::Leaving;
 use crate::node::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -24,6 +25,8 @@ const REGISTRATION: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// What the control plane may ask for; anything else is brought within.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+/// What the control plane gets to close its side of the stream.
+const GOODBYE: Duration = Duration::from_millis(500);
 /// Heartbeats that wait to be sent; when they are all taken the connection is stuck.
 const OUTGOING_BUFFER: usize = 4;
 
@@ -192,16 +195,33 @@ impl<'a> Membership<'a> {
                     Ok(None) => return Some("the control plane closed the stream".to_owned()),
                     Err(status) => return Some(refusal(&status)),
                 },
-                () = self.client.stop.cancelled() => return None,
+                () = self.client.stop.cancelled() => {
+                    self.say_goodbye(heartbeats, answers).await;
+                    return None;
+                }
             }
         }
+    }
+
+    /// Ends the stream in order, with a last word: one that just breaks looks like a lost executor.
+    async fn say_goodbye(
+        &self,
+        heartbeats: mpsc::Sender<v1::JoinRequest>,
+        mut answers: Streaming<v1::JoinResponse>,
+    ) {
+        let status = Some(self.client.node.status().into());
+        let last = v1::Heartbeat { status };
+        let _stuck = heartbeats.try_send(request(Outgoing::Heartbeat(last)));
+        drop(heartbeats);
+        let closed = async { while let Ok(Some(_)) = answers.message().await {} };
+        let _late = timeout(GOODBYE, closed).await;
     }
 
     fn obey(&self, answer: v1::JoinResponse) {
         match answer.message {
             Some(Incoming::Drain(drain)) => {
-                tracing::info!(reason = %drain.reason, "the control plane asked this executor to leave");
-                self.client.lifecycle.begin_shutdown();
+                let node = &self.client.node;
+                Leaving::new(node.capacity().clone(), self.client.lifecycle.clone()).begin(&drain.reason);
             }
             Some(Incoming::Registered(_)) => tracing::warn!("a second registered was ignored"),
             // Of a newer protocol than this one.

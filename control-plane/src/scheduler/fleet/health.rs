@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use dynamic_mcp_shared::ids::ExecutorId;
 use dynamic_mcp_shared::job::{NodeStatus, Runtime, RuntimeStatus};
 
-use super::{Fleet, Node};
+use super::{Fleet, NodeState, NodeView};
+
+/// Of a large fleet not every trouble is named.
+const TROUBLES_NAMED: usize = 10;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FleetHealth {
@@ -17,6 +20,8 @@ pub struct FleetHealth {
     pub down: Vec<Runtime>,
     /// Why nodes run nothing, or not all that they offer, in words for a person.
     pub troubles: Vec<String>,
+    /// How many nodes are in each state.
+    pub states: BTreeMap<&'static str, usize>,
 }
 
 /// What one node offers. A runtime of a node that takes no work counts as unavailable.
@@ -51,7 +56,8 @@ impl NodeRuntimes {
 
 impl Fleet {
     pub fn health(&self) -> FleetHealth {
-        let nodes = self.runtimes();
+        let views = self.nodes();
+        let nodes: Vec<_> = views.iter().map(NodeView::runtimes).collect();
         let offered = nodes.iter().flat_map(|node| &node.runtimes);
         let down = |runtime: &Runtime| {
             let mut statuses = offered
@@ -60,6 +66,10 @@ impl Fleet {
                 .peekable();
             statuses.peek().is_some() && statuses.all(|status| !status.is_available())
         };
+        let mut states: BTreeMap<_, _> = NodeState::NAMES.map(|name| (name, 0)).into();
+        for view in &views {
+            *states.entry(view.state.as_str()).or_default() += 1;
+        }
         FleetHealth {
             joined: nodes.len(),
             takes_work: nodes
@@ -67,56 +77,43 @@ impl Fleet {
                 .filter(|node| node.runtimes.iter().any(RuntimeStatus::is_available))
                 .count(),
             down: Runtime::ALL.into_iter().filter(down).collect(),
-            troubles: nodes.iter().flat_map(NodeRuntimes::troubles).collect(),
+            troubles: some_of(nodes.iter().flat_map(NodeRuntimes::troubles)),
+            states,
         }
     }
 
     pub fn runtimes(&self) -> Vec<NodeRuntimes> {
-        let nodes = self.nodes.lock();
-        nodes
-            .values()
-            .map(|node| NodeRuntimes {
-                id: node.info.id.clone(),
-                runtimes: node.runtimes(),
-            })
-            .collect()
-    }
-
-    /// The runtimes that any node has, be they down at this moment.
-    pub fn offered(&self) -> Vec<Runtime> {
-        let nodes = self.nodes.lock();
-        let offers = |runtime| {
-            nodes
-                .values()
-                .any(|node| Node::status(&node.state.lock()).runtime(runtime).is_some())
-        };
-        Runtime::ALL
-            .into_iter()
-            .filter(|&runtime| offers(runtime))
-            .collect()
+        self.nodes().iter().map(NodeView::runtimes).collect()
     }
 }
 
-impl Node {
-    fn runtimes(&self) -> Vec<RuntimeStatus> {
-        let state = self.state.lock();
-        let status = Node::status(&state);
-        let of_the_node = if Node::is_stale(&state) {
-            Some(format!(
-                "not heard of for {} s",
-                state.heard_at.elapsed().as_secs()
-            ))
-        } else {
-            status.draining.then(|| "draining".to_owned())
+fn some_of(mut all: impl Iterator<Item = String>) -> Vec<String> {
+    let mut some: Vec<_> = all.by_ref().take(TROUBLES_NAMED).collect();
+    let more = all.count();
+    if more > 0 {
+        some.push(format!("and {more} more"));
+    }
+    some
+}
+
+impl NodeView {
+    fn runtimes(&self) -> NodeRuntimes {
+        let of_the_node = match &self.state {
+            NodeState::Stale => Some(format!("not heard of for {} s", self.age.as_secs())),
+            NodeState::Draining => Some("draining".to_owned()),
+            NodeState::Ready | NodeState::NotReady(_) => None,
         };
         let with_trouble = |offered: &RuntimeStatus| RuntimeStatus {
             unavailable: of_the_node
                 .clone()
                 .or_else(|| offered.unavailable.clone())
-                .or_else(|| missing_images(offered.runtime, &status)),
+                .or_else(|| missing_images(offered.runtime, &self.status)),
             ..offered.clone()
         };
-        status.runtimes.iter().map(with_trouble).collect()
+        NodeRuntimes {
+            id: self.info.id.clone(),
+            runtimes: self.status.runtimes.iter().map(with_trouble).collect(),
+        }
     }
 }
 
@@ -185,12 +182,10 @@ mod tests {
         let fleet = Arc::new(Fleet::default());
         let only_isolates = status(vec![offered(Runtime::Isolate, None)]);
         let _member = join(&fleet, &ExecutorId::generate(), 1, only_isolates).unwrap();
-        let expected = FleetHealth {
-            joined: 1,
-            takes_work: 1,
-            ..FleetHealth::default()
-        };
-        assert_eq!(fleet.health(), expected);
+        let health = fleet.health();
+        assert_eq!((health.joined, health.takes_work), (1, 1));
+        assert_eq!((health.down, health.troubles), (vec![], vec![]));
+        assert_eq!(health.states["ready"], 1);
         assert_eq!(fleet.offered(), [Runtime::Isolate]);
     }
 

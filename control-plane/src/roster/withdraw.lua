@@ -1,0 +1,17 @@
+-- Takes an executor out that said goodbye, unless another replica vouches for it, and publishes that.
+-- KEYS: the index, the executor's record. ARGV: replica, executor id, epoch, channel, news.
+if tonumber(redis.call('HGET', KEYS[2], 'epoch') or 0) ~= tonumber(ARGV[3]) then
+  return
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HDEL', KEYS[2], ARGV[1])
+local fields = redis.call('HGETALL', KEYS[2])
+for i = 1, #fields, 2 do
+  if fields[i] ~= 'epoch' and fields[i] ~= 'record' and tonumber(fields[i + 1]) > now then
+    return
+  end
+end
+redis.call('DEL', KEYS[2])
+redis.call('ZREM', KEYS[1], ARGV[2])
+redis.call('PUBLISH', ARGV[4], ARGV[5])
