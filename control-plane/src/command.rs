@@ -11,6 +11,7 @@ use crate::audit::command::{self as audit, AuditCommand};
 use crate::auth::dev::{self, DevCommand};
 use crate::certs::{self, CertsCommand};
 use crate::config::{Backend, Config};
+use crate::health;
 use crate::registry::{self, Roles};
 
 #[derive(Debug, Clone, Subcommand)]
@@ -22,6 +23,8 @@ pub enum Command {
     Certs(CertsCommand),
     /// Make or change the schema in Postgres as its owner (MCP_DYNAMIC_PG_URL), and let the other roles use it
     Migrate(MigrateArgs),
+    /// Tell whether the server with these settings is ready: 0 if it is, 1 and why if not; for a container's health check
+    Health,
     /// Look after the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -46,6 +49,7 @@ impl Command {
             Command::Dev(command) => dev::run(command, &config.state_dir()?).await?,
             Command::Certs(command) => certs::run(command, &SystemClock)?,
             Command::Migrate(args) => args.run(config).await?,
+            Command::Health => say(&health::check(config).await?),
             Command::Audit(command) => return Ok(audit::run(command, config).await),
         }
         Ok(ExitCode::SUCCESS)
@@ -63,18 +67,20 @@ impl MigrateArgs {
             maintenance: self.maintenance_role.clone(),
         };
         registry::prepare(&postgres, &roles).await?;
-        #[expect(clippy::print_stdout, reason = "it is the answer of the command")]
-        {
-            println!("schema {} is up to date", postgres.schema);
-            for (name, what) in [
-                (&roles.service, "serves"),
-                (&roles.maintenance, "reads across tenants"),
-            ] {
-                if let Some(name) = name {
-                    println!("role {name} {what}");
-                }
+        say(&format!("schema {} is up to date", postgres.schema));
+        for (name, what) in [
+            (&roles.service, "serves"),
+            (&roles.maintenance, "reads across tenants"),
+        ] {
+            if let Some(name) = name {
+                say(&format!("role {name} {what}"));
             }
         }
         Ok(())
     }
+}
+
+#[expect(clippy::print_stdout, reason = "it is the answer of the command")]
+fn say(text: &str) {
+    println!("{text}");
 }

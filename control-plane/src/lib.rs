@@ -12,6 +12,7 @@ mod dependency_lock;
 pub mod fleet_admin;
 pub mod grpc;
 pub mod guard;
+pub mod health;
 pub mod http;
 pub mod jobs;
 pub mod mcp;

@@ -18,6 +18,7 @@ use crate::cli::EngineArgs;
 use crate::config::{self, Config};
 use crate::fleet::{Credentials, FleetClient};
 use crate::grpc::Deadlines;
+use crate::health;
 use crate::identity::Identity;
 use crate::node::Node;
 
@@ -66,6 +67,7 @@ impl App {
         }
         let incoming = tls::incoming(listener, trust.clone());
         let stop = node.serve(incoming, &config.join_token, Deadlines::default(), lifecycle);
+        health::answer(Arc::clone(&node), lifecycle, stop.clone());
         tracing::info!(
             executor.id = %node.identity().id,
             epoch = node.identity().epoch,

@@ -3,7 +3,7 @@
 mod engine;
 mod node;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use dynamic_mcp_shared::policy::SandboxPolicy;
 use dynamic_mcp_shared::tls::TlsArgs;
 
@@ -31,6 +31,16 @@ pub struct Cli {
 
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+
+    /// Instead of running jobs.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Tell whether the executor with these settings can run jobs: 0 if it can, 1 and why if not; for a container's health check
+    Health,
 }
 
 #[cfg(test)]

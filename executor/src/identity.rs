@@ -8,6 +8,7 @@
 //! <state dir>/executors/lock            held for the moment of a claim or a look, so that neither misleads the other
 //! <state dir>/executors/exe_…/lock      held for the life of the process
 //! <state dir>/executors/exe_…/epoch     grows with every start
+//! <state dir>/executors/exe_…/health    the socket on which the process says how it is
 //! ```
 //!
 //! Only processes of one state directory see each other here. Of an id from elsewhere nothing is known, and it must
@@ -152,6 +153,11 @@ impl Identity {
         &self.state_dir
     }
 
+    /// What is this executor's alone.
+    pub fn dir(&self) -> PathBuf {
+        self.executors.join(self.id.as_str())
+    }
+
     fn hold(
         state_dir: &Path,
         executors: PathBuf,
@@ -170,6 +176,21 @@ impl Identity {
             _lock: lock,
         })
     }
+}
+
+/// [`Identity::dir`] of every id of a state directory, held or not.
+///
+/// # Errors
+/// When it can't be read.
+pub fn dirs(state_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut dirs = Vec::new();
+    for entry in fs::read_dir(state_dir.join("executors"))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            dirs.push(entry.path());
+        }
+    }
+    Ok(dirs)
 }
 
 fn at(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> IdentityError {

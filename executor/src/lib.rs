@@ -11,6 +11,7 @@ pub mod engine;
 mod finish;
 pub mod fleet;
 pub mod grpc;
+pub mod health;
 pub mod identity;
 pub mod isolate;
 pub mod kept;

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use dynamic_mcp_executor::app::App;
-use dynamic_mcp_executor::cli::Cli;
-use dynamic_mcp_executor::config::Config;
+use dynamic_mcp_executor::cli::{Cli, Command};
+use dynamic_mcp_executor::config::{self, Config};
+use dynamic_mcp_executor::health;
 use dynamic_mcp_shared::env::unknown_variables;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::telemetry::Telemetry;
@@ -29,6 +30,20 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Some(Command::Health) => {
+            let health = health::check(&config::state_dir(&cli.engine)).await?;
+            #[expect(clippy::print_stdout, reason = "it is the answer of the command")]
+            {
+                println!("{health}");
+            }
+            Ok(())
+        }
+        None => serve(cli).await,
+    }
+}
+
+async fn serve(cli: Cli) -> anyhow::Result<()> {
     let config = Config::from_cli(cli)?;
     let telemetry = Telemetry::init(&config.telemetry)?;
     for name in unknown_variables(&Cli::command(), std::env::vars_os().map(|(name, _)| name)) {
