@@ -170,6 +170,14 @@ impl Cluster {
         self.executors[index].kill().await;
     }
 
+    /// Sends an executor SIGTERM and waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end in order.
+    pub async fn terminate_executor(&mut self, index: usize) {
+        self.executors[index].terminate().await;
+    }
+
     /// Starts an executor that was ended, with the state that it left; returns when it has joined every replica that is up.
     ///
     /// # Errors

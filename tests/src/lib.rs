@@ -23,5 +23,6 @@ pub mod round_robin;
 pub mod running;
 pub mod sandboxes;
 pub mod server;
+pub mod soak;
 pub mod state;
 pub mod stdio;

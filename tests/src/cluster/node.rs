@@ -28,6 +28,8 @@ pub struct Node {
     executor: Option<Executor>,
     state: State,
     settings: Vec<(String, String)>,
+    /// The logs of its earlier lives.
+    past: Vec<String>,
 }
 
 /// The time in which the code of a job ran, by the executor's own log. Times are compared as they are written.
@@ -61,6 +63,7 @@ impl Node {
             executor: None,
             state: State::new()?,
             settings,
+            past: Vec::new(),
         })
     }
 
@@ -97,6 +100,19 @@ impl Node {
         spans(&self.process().log())
     }
 
+    /// The same with what ran in its earlier lives.
+    ///
+    /// # Errors
+    /// When a log is not what is expected.
+    pub fn ran_in_all_lives(&self) -> Result<Vec<Span>> {
+        let now = self.executor.iter().map(|executor| executor.process.log());
+        let mut all = Vec::new();
+        for log in self.past.iter().cloned().chain(now) {
+            all.extend(spans(&log)?);
+        }
+        Ok(all)
+    }
+
     /// Nothing comes through any of its links, and nobody is told.
     pub fn stall(&self) {
         self.links().for_each(Proxy::stall);
@@ -113,6 +129,11 @@ impl Node {
 
     fn links(&self) -> impl Iterator<Item = &Proxy> {
         self.joins.iter().chain([&self.dialled])
+    }
+
+    fn remember(&mut self) {
+        self.past
+            .extend(self.executor.as_ref().map(|executor| executor.process.log()));
     }
 
     pub(super) async fn start(&mut self) -> Result<()> {
@@ -150,12 +171,14 @@ impl Node {
     }
 
     pub(super) async fn kill(&mut self) {
+        self.remember();
         if let Some(executor) = self.executor.take() {
             executor.kill().await;
         }
     }
 
     pub(super) async fn ended(&mut self, limit: Duration) -> Result<()> {
+        self.remember();
         let Some(mut executor) = self.executor.take() else {
             return Ok(());
         };
@@ -169,6 +192,7 @@ impl Node {
     }
 
     pub(super) async fn terminate(&mut self) {
+        self.remember();
         if let Some(executor) = self.executor.take() {
             executor.stop().await;
         }

@@ -90,11 +90,8 @@ impl Replica {
 
     /// Waits until its `/readyz` says that status, and names that part when it is degraded; answers how long it took.
     pub async fn until(&self, status: &str, degraded: Option<&str>, limit: Duration) -> Duration {
-        let url = format!("{}/readyz", self.base_url());
         eventually(limit, async || {
-            let response = reqwest::get(&url).await?;
-            let code = response.status().as_u16();
-            let report: Value = response.json().await?;
+            let (code, report) = self.readyz().await?;
             let named = degraded.is_none_or(|part| report["degraded"][part].is_string());
             ensure!(
                 code == 200 && report["status"] == status && named,
@@ -103,6 +100,15 @@ impl Replica {
             Ok(())
         })
         .await
+    }
+
+    /// What its `/readyz` says.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn readyz(&self) -> Result<(u16, Value)> {
+        let response = reqwest::get(format!("{}/readyz", self.base_url())).await?;
+        Ok((response.status().as_u16(), response.json().await?))
     }
 
     pub(super) fn address(&self) -> Option<SocketAddr> {

@@ -2,3 +2,4 @@
 
 mod first_call;
 mod leaks;
+mod soak;

@@ -2,6 +2,7 @@
 //! whatever is killed, held still or cut off.
 
 mod faults;
+mod rolling_restart;
 mod whole;
 
 use std::time::Duration;

@@ -22,6 +22,11 @@ impl Samples {
         }
     }
 
+    /// To be put together with others.
+    pub fn into_taken(self) -> Vec<Duration> {
+        self.sorted
+    }
+
     pub fn count(&self) -> usize {
         self.sorted.len()
     }

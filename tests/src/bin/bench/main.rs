@@ -2,12 +2,13 @@
 //! container or isolate, beside the Engine's own ways to run the same code. Prints a table and each goal with met or missed.
 //!
 //! `cargo run --release -p dynamic-mcp-tests --bin bench` (after `cargo build --release --workspace --bins`);
-//! `bench isolates`, `bench tokens`, `bench registry` and `bench audit` measure these alone.
+//! `bench isolates`, `bench tokens`, `bench registry`, `bench audit` and `bench fleet` measure these alone.
 
 #![expect(clippy::print_stdout, reason = "its output is the table")]
 
 mod audit;
 mod engine;
+mod fleet;
 mod isolates;
 mod load;
 mod memory;
@@ -58,14 +59,16 @@ async fn measure() -> Result<()> {
             tokens::measure(&mut report).await?;
             registry::measure(schema, &mut report).await?;
             audit::measure(&mut report).await?;
+            fleet::measure(&mut report).await?;
         }
         Some("isolates") => isolates::measure(&mut report).await?,
         Some("tokens") => tokens::measure(&mut report).await?,
         Some("registry") => registry::measure(Schema::new()?, &mut report).await?,
         Some("audit") => audit::measure(&mut report).await?,
+        Some("fleet") => fleet::measure(&mut report).await?,
         Some(other) => {
             bail!(
-                "unknown part {other:?}; there are isolates, tokens, registry and audit, and all without a word"
+                "unknown part {other:?}; there are isolates, tokens, registry, audit and fleet, and all without a word"
             )
         }
     }

@@ -3,6 +3,7 @@
 
 mod client_gone;
 mod cut_off;
+mod docker;
 mod executor_killed;
 mod hostile;
 mod postgres_lost;

@@ -33,7 +33,7 @@ const BOMBS: [(&str, &str, &[&str]); 4] = [
     ),
 ];
 
-async fn neighbour(client: &McpClient, stop: &CancellationToken) -> Result<(u64, Duration)> {
+pub(super) async fn neighbour(client: &McpClient, stop: &CancellationToken) -> Result<(u64, Duration)> {
     let (mut calls, mut slowest) = (0, Duration::ZERO);
     while !stop.is_cancelled() {
         let asked = Instant::now();
