@@ -142,5 +142,6 @@ async fn build_node(
     };
     let identity = Arc::new(identity);
     let engines = engines::engines(args, policy, &identity, lifecycle).await?;
-    Ok(Node::new(identity, Arc::new(engines), args.slots, policy.clone()))
+    let sandboxes = config::sandbox_limits(args, policy);
+    Ok(Node::new(identity, Arc::new(engines), args.slots, policy.clone()).with_sandboxes(sandboxes))
 }

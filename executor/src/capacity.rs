@@ -35,6 +35,8 @@ struct State {
     draining: bool,
     kept_busy: usize,
     running: HashSet<JobId>,
+    /// Those that run in a sandbox session, which takes no slot.
+    in_sessions: HashSet<JobId>,
     started: StartedJobs,
 }
 
@@ -68,12 +70,7 @@ impl Capacity {
                 "this executor is draining and takes no new jobs",
             ));
         }
-        if state.running.contains(job) || state.started.ids.contains(job) {
-            return Err(rejection(
-                RejectReason::Unsupported,
-                format!("job {job} was already dispatched to this executor"),
-            ));
-        }
+        state.check_new(job)?;
         if state.running.len() >= self.0.slots as usize {
             return Err(rejection(
                 RejectReason::NoCapacity,
@@ -81,20 +78,42 @@ impl Capacity {
             ));
         }
         state.running.insert(job.clone());
-        self.0.tell_busy(&state);
-        Ok(Slot {
+        Ok(self.slot(job, &state))
+    }
+
+    /// The right of a job to run in a sandbox session that is here, also while draining: the session has its grace, and
+    /// bounds what runs in it.
+    ///
+    /// # Errors
+    /// For a job that is here or was started here already.
+    pub fn admit_in_session(&self, job: &JobId) -> Result<Slot, Rejection> {
+        let mut state = self.0.state.lock();
+        state.check_new(job)?;
+        state.in_sessions.insert(job.clone());
+        Ok(self.slot(job, &state))
+    }
+
+    fn slot(&self, job: &JobId, state: &State) -> Slot {
+        self.0.tell_busy(state);
+        Slot {
             job: job.clone(),
             shared: Arc::clone(&self.0),
-        })
+        }
     }
 
     pub fn slots(&self) -> u32 {
         self.0.slots
     }
 
-    /// The jobs that hold a slot, sorted.
+    /// How many slots are taken.
+    pub fn taken(&self) -> usize {
+        self.0.state.lock().running.len()
+    }
+
+    /// The jobs that run here, those in sandbox sessions as well, sorted.
     pub fn running_jobs(&self) -> Vec<JobId> {
-        let mut jobs: Vec<_> = self.0.state.lock().running.iter().cloned().collect();
+        let state = self.0.state.lock();
+        let mut jobs: Vec<_> = state.running.iter().chain(&state.in_sessions).cloned().collect();
         jobs.sort();
         jobs
     }
@@ -126,7 +145,7 @@ impl Capacity {
         self.0.state.lock().draining
     }
 
-    /// Waits until no job holds a slot, and nothing else keeps the executor busy.
+    /// Waits until no job runs here, and nothing else keeps the executor busy.
     pub async fn idle(&self) {
         // The sender is in `self`, so it can't be gone.
         let mut busy = self.0.busy.subscribe();
@@ -136,7 +155,7 @@ impl Capacity {
 
 impl Shared {
     fn tell_busy(&self, state: &State) {
-        self.busy.send_replace(state.running.len() + state.kept_busy);
+        self.busy.send_replace(state.busy());
     }
 }
 
@@ -169,8 +188,26 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
-        state.running.remove(&self.job);
+        if !state.running.remove(&self.job) {
+            state.in_sessions.remove(&self.job);
+        }
         self.shared.tell_busy(&state);
+    }
+}
+
+impl State {
+    fn busy(&self) -> usize {
+        self.running.len() + self.in_sessions.len() + self.kept_busy
+    }
+
+    fn check_new(&self, job: &JobId) -> Result<(), Rejection> {
+        if self.running.contains(job) || self.in_sessions.contains(job) || self.started.ids.contains(job) {
+            return Err(rejection(
+                RejectReason::Unsupported,
+                format!("job {job} was already dispatched to this executor"),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -219,6 +256,23 @@ mod tests {
         slot.mark_started();
         drop(slot);
         assert_eq!(refusal(&capacity, &job), RejectReason::Unsupported);
+    }
+
+    #[tokio::test]
+    async fn a_job_in_a_session_takes_no_slot_and_is_waited_for_all_the_same() {
+        let capacity = Capacity::new(1);
+        let (one, other) = (JobId::generate(), JobId::generate());
+        let in_session = capacity.admit_in_session(&one).unwrap();
+        assert_eq!(refusal(&capacity, &one), RejectReason::Unsupported);
+        drop(capacity.admit(&other).unwrap());
+        assert_eq!((capacity.taken(), capacity.running_jobs()), (0, vec![one]));
+        capacity.drain();
+        drop(capacity.admit_in_session(&JobId::generate()).unwrap());
+        let idle = capacity.idle();
+        tokio::pin!(idle);
+        assert!(futures::poll!(&mut idle).is_pending());
+        drop(in_session);
+        idle.await;
     }
 
     #[test]

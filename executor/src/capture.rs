@@ -14,7 +14,7 @@ pub enum Stream {
     Stderr,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Capture {
     head_room: usize,
     tail_room: usize,
@@ -22,7 +22,7 @@ pub struct Capture {
     stderr: Kept,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Kept {
     head: Vec<u8>,
     head_full: bool,
@@ -60,6 +60,17 @@ impl Capture {
             kept.push_tail(rest, self.tail_room);
             self.shrink_tails();
         }
+    }
+
+    /// Counts what was printed and is not here; what comes next is all that the tail is made of.
+    pub fn skip(&mut self, stream: Stream, bytes: u64) {
+        let kept = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        kept.total = kept.total.saturating_add(bytes);
+        kept.head_full = true;
+        kept.tail.clear();
     }
 
     /// The longer tail gives way.
@@ -149,6 +160,17 @@ mod tests {
         assert_eq!(stdout.head.as_ref(), b"abc");
         assert_eq!(stdout.tail.as_ref(), b"hij");
         assert_eq!(stdout.omitted_bytes(), 4);
+    }
+
+    #[test]
+    fn what_was_left_out_elsewhere_is_counted_and_never_joined_over() {
+        let mut capture = Capture::new(8);
+        capture.push(Stream::Stdout, b"abcdef");
+        capture.skip(Stream::Stdout, 100);
+        capture.push(Stream::Stdout, b"yz");
+        let (stdout, _) = capture.finish();
+        assert_eq!((&stdout.head[..], &stdout.tail[..]), (&b"abcd"[..], &b"yz"[..]));
+        assert_eq!(stdout.total_bytes, 108);
     }
 
     #[test]

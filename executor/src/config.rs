@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dynamic_mcp_shared::join_token::JoinToken;
+use dynamic_mcp_shared::limits::ByteSize;
 use dynamic_mcp_shared::policy::SandboxPolicy;
 use dynamic_mcp_shared::telemetry::TelemetryConfig;
 use dynamic_mcp_shared::tls::{self, TlsFiles};
@@ -15,6 +16,7 @@ use crate::cli::{Cli, EngineArgs, NodeArgs, TelemetryArgs};
 use crate::docker::config::{DockerConfig, PoolConfig};
 use crate::isolate::IsolateConfig;
 use crate::kept::KeptConfig;
+use crate::sandbox::SandboxLimits;
 
 /// The configuration of an executor that is a process of its own. Its `Debug` form holds no secret.
 #[derive(Debug, Clone)]
@@ -232,6 +234,15 @@ pub fn isolate_config(args: &EngineArgs, policy: &SandboxPolicy) -> IsolateConfi
         kept: kept_config(args),
         policy: policy.clone(),
         ..IsolateConfig::default()
+    }
+}
+
+/// What sandbox sessions may have here.
+pub fn sandbox_limits(args: &EngineArgs, policy: &SandboxPolicy) -> SandboxLimits {
+    SandboxLimits {
+        slots: args.session_slots,
+        max_file: ByteSize(policy.max_file_bytes),
+        ..SandboxLimits::default()
     }
 }
 

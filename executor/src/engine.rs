@@ -4,14 +4,22 @@
 pub(crate) mod fake;
 pub mod several;
 
+use std::pin::Pin;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::job::{
-    Dependency, Finished, ImageStatus, Job, JobEvent, Placement, Rejection, RuntimeStatus,
+    Dependency, Finished, ImageStatus, Job, JobEvent, Placement, RejectReason, Rejection, RuntimeStatus,
 };
+use futures::Stream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::sandbox::{OpenedSandbox, SandboxSpec};
+
+/// An archive as it is read; its last word may be that it is not whole.
+pub type Archive = Pin<Box<dyn Stream<Item = Result<Bytes, String>> + Send>>;
 
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
@@ -25,6 +33,27 @@ pub trait Engine: Send + Sync + 'static {
         image: &str,
         dependencies: &[Dependency],
     ) -> Result<Bytes, ResolveError>;
+
+    /// Whether it has sandboxes that can stay for their owner.
+    fn holds_sandboxes(&self) -> bool {
+        false
+    }
+
+    /// A sandbox for a session. Dropping the future leaves nothing behind.
+    async fn open_sandbox(&self, _spec: &SandboxSpec) -> Result<OpenedSandbox, Rejection> {
+        Err(Rejection {
+            reason: RejectReason::Unsupported,
+            message: "sandbox sessions need a Docker Engine, and this executor has none".to_owned(),
+        })
+    }
+
+    /// The packages of a lock as a tar archive of `node_modules`.
+    async fn packages(&self, _tenant: &TenantId, _image: &str, _lock: &[u8]) -> Result<Archive, Rejection> {
+        Err(Rejection {
+            reason: RejectReason::Unsupported,
+            message: "npm packages need a Docker Engine, and this executor has none".to_owned(),
+        })
+    }
 
     /// A snapshot that costs nothing: it never asks the engine.
     fn status(&self) -> EngineStatus;

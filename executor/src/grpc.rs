@@ -2,6 +2,7 @@
 //! runs is the engine's matter.
 
 mod conversation;
+mod sandboxes;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +28,9 @@ use tracing::Instrument as _;
 use crate::capacity::Capacity;
 use crate::engine::{Engine, ResolveError};
 use crate::leaving::Leaving;
+use crate::sandbox::Sandboxes;
 use conversation::Conversation;
+pub use sandboxes::SandboxesService;
 
 /// Events that wait for a slow caller; progress beyond it is dropped.
 const EVENT_BUFFER: usize = 64;
@@ -69,6 +72,7 @@ impl Default for Deadlines {
 pub struct ExecutorService {
     engine: Arc<dyn Engine>,
     capacity: Capacity,
+    sandboxes: Sandboxes,
     policy: Arc<SandboxPolicy>,
     lifecycle: Lifecycle,
     epoch: u64,
@@ -81,6 +85,7 @@ impl ExecutorService {
     pub fn new(
         engine: Arc<dyn Engine>,
         capacity: Capacity,
+        sandboxes: Sandboxes,
         policy: SandboxPolicy,
         lifecycle: Lifecycle,
         epoch: u64,
@@ -90,6 +95,7 @@ impl ExecutorService {
             leaving: Leaving::new(capacity.clone(), lifecycle.clone()),
             epoch,
             capacity,
+            sandboxes,
             policy: Arc::new(policy),
             lifecycle,
             deadlines: Deadlines::default(),

@@ -19,4 +19,5 @@ mod leaving;
 pub mod metric_names;
 pub mod node;
 mod progress;
+pub mod sandbox;
 mod verdict;

@@ -30,5 +30,14 @@ pub const ZYGOTE_RENEWALS_TOTAL: &str = "dynamic_mcp_executor_zygote_renewals_to
 pub const ZYGOTES_STALLED_TOTAL: &str = "dynamic_mcp_executor_zygotes_stalled_total";
 /// Histogram: from the start of a zygote to its being ready.
 pub const ZYGOTE_START_SECONDS: &str = "dynamic_mcp_executor_zygote_start_seconds";
+/// Gauge.
+pub const SANDBOXES_OPEN: &str = "dynamic_mcp_executor_sandbox_sessions_open";
+pub const SANDBOXES_OPENED_TOTAL: &str = "dynamic_mcp_executor_sandbox_sessions_opened_total";
+/// Counter by `reason` (stopped, idle, max_age, lost).
+pub const SANDBOXES_ENDED_TOTAL: &str = "dynamic_mcp_executor_sandbox_sessions_ended_total";
+/// Counter by `what` (commands, run_js, background) and `outcome`.
+pub const SANDBOX_JOBS_TOTAL: &str = "dynamic_mcp_executor_sandbox_jobs_total";
+/// Histogram by `what`: from the start to the end of what runs in a sandbox session.
+pub const SANDBOX_JOB_SECONDS: &str = "dynamic_mcp_executor_sandbox_job_seconds";
 /// Gauge: seconds since 1970.
 pub const CERTIFICATE_EXPIRES_AT: &str = "dynamic_mcp_executor_certificate_expires_at_seconds";

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dynamic_mcp_proto::v1::executor_server::ExecutorServer;
+use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::job::NodeStatus;
 use dynamic_mcp_shared::join_token::JoinToken;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
@@ -21,8 +22,9 @@ use tonic_health::server::HealthReporter;
 
 use crate::capacity::Capacity;
 use crate::engine::Engine;
-use crate::grpc::{Deadlines, ExecutorService};
+use crate::grpc::{Deadlines, ExecutorService, SandboxesService};
 use crate::identity::Identity;
+use crate::sandbox::{SandboxLimits, Sandboxes};
 
 /// Both ends ping: a network that is cut without a word, or a caller that is held still, is noticed within the sum of these
 /// two. That is less than a permit lasts without being renewed: the code of a silent caller has ended when its permit goes
@@ -48,17 +50,34 @@ pub struct Node {
     identity: Arc<Identity>,
     engine: Arc<dyn Engine>,
     capacity: Capacity,
+    sandboxes: Sandboxes,
     policy: SandboxPolicy,
 }
 
 impl Node {
     pub fn new(identity: Arc<Identity>, engine: Arc<dyn Engine>, slots: u32, policy: SandboxPolicy) -> Self {
+        let limits = SandboxLimits::default();
         Self {
+            sandboxes: Sandboxes::new(Arc::clone(&engine), Arc::new(SystemClock), identity.epoch, limits),
             identity,
             engine,
             capacity: Capacity::new(slots),
             policy,
         }
+    }
+
+    #[must_use]
+    pub fn with_sandboxes(mut self, limits: SandboxLimits) -> Self {
+        let engine = Arc::clone(&self.engine);
+        self.sandboxes = Sandboxes::new(engine, Arc::new(SystemClock), self.identity.epoch, limits);
+        self
+    }
+
+    /// From now on no job that needs a slot is taken and no session is opened; what is here goes on. Answers whether
+    /// that is news.
+    pub fn drain(&self) -> bool {
+        self.sandboxes.drain();
+        self.capacity.drain()
     }
 
     pub fn identity(&self) -> &Identity {
@@ -75,13 +94,13 @@ impl Node {
         let running_jobs = self.capacity.running_jobs();
         NodeStatus {
             slots: self.capacity.slots(),
-            running: u32::try_from(running_jobs.len()).unwrap_or(u32::MAX),
+            running: u32::try_from(self.capacity.taken()).unwrap_or(u32::MAX),
             draining: self.capacity.is_draining(),
             runtimes: engine.runtimes,
             images: engine.images,
             running_jobs,
-            sandboxes: Vec::new(),
-            sandbox_slots: 0,
+            sandboxes: self.sandboxes.snapshot(),
+            sandbox_slots: self.sandboxes.slots(),
         }
     }
 
@@ -102,12 +121,15 @@ impl Node {
         let service = ExecutorService::new(
             Arc::clone(&self.engine),
             self.capacity.clone(),
+            self.sandboxes.clone(),
             self.policy.clone(),
             lifecycle.clone(),
             self.identity.epoch,
         )
         .with_deadlines(deadlines)
         .into_server(token);
+        let sandboxes = SandboxesService::new(self.sandboxes.clone(), self.policy.clone(), lifecycle.clone())
+            .into_server(token);
         let streams = self.capacity.slots().saturating_add(SPARE_STREAMS);
         let router = Server::builder()
             .layer(InterceptorLayer::new(OnlyFrom(Role::ControlPlane)))
@@ -119,13 +141,10 @@ impl Node {
             // A burst of cancels is no attack here: the callers hold the join token.
             .http2_max_pending_accept_reset_streams(Some(streams as usize))
             .add_service(health_service)
-            .add_service(service);
+            .add_service(service)
+            .add_service(sandboxes);
 
-        lifecycle.spawn(drain_at_shutdown(
-            self.capacity.clone(),
-            lifecycle.clone(),
-            stop.clone(),
-        ));
+        lifecycle.spawn(Arc::clone(self).drain_at_shutdown(lifecycle.clone(), stop.clone()));
         lifecycle.spawn(Arc::clone(self).report_health(health, stop.clone()));
         let closing = stop.clone();
         let stopped = stop.clone();
@@ -156,6 +175,21 @@ impl Node {
         }
     }
 
+    /// What runs in sandbox sessions has the grace time to end; a session in which nothing runs does not hold it up.
+    async fn drain_at_shutdown(self: Arc<Self>, lifecycle: Lifecycle, stop: CancellationToken) {
+        lifecycle.soft().cancelled().await;
+        if self.drain() {
+            tracing::info!("draining: no new jobs");
+        }
+        self.capacity.idle().await;
+        tokio::select! {
+            () = self.sandboxes.quiet() => {}
+            () = lifecycle.hard().cancelled() => {}
+        }
+        self.sandboxes.close().await;
+        stop.cancel();
+    }
+
     async fn report_health(self: Arc<Self>, health: HealthReporter, stop: CancellationToken) {
         let mut serving = None;
         loop {
@@ -175,13 +209,4 @@ impl Node {
             }
         }
     }
-}
-
-async fn drain_at_shutdown(capacity: Capacity, lifecycle: Lifecycle, stop: CancellationToken) {
-    lifecycle.soft().cancelled().await;
-    if capacity.drain() {
-        tracing::info!("draining: no new jobs");
-    }
-    capacity.idle().await;
-    stop.cancel();
 }

@@ -111,6 +111,12 @@ impl fmt::Display for ByteSize {
 /// Bytes of printed output that one call keeps when nothing else is configured.
 pub const DEFAULT_MAX_OUTPUT_BYTES: u64 = 200_000;
 
+/// Bytes of one file of a sandbox session when nothing else is configured.
+pub const DEFAULT_MAX_FILE_BYTES: u64 = 10 << 20;
+
+/// Bytes of all files of one call of a sandbox session.
+pub const MAX_TRANSFER_BYTES: u64 = 64 << 20;
+
 /// The largest code, in characters.
 pub const MAX_CODE_CHARS: usize = 200_000;
 

@@ -19,7 +19,7 @@ use self::package_rule::parse_rule;
 pub use self::package_rule::{InvalidRule, PackageRule};
 pub use self::tenant::{InvalidTenantPolicy, TenantPolicy};
 use crate::job::{Dependency, Isolation};
-use crate::limits::{DEFAULT_MAX_OUTPUT_BYTES, TimeoutMs};
+use crate::limits::{DEFAULT_MAX_FILE_BYTES, DEFAULT_MAX_OUTPUT_BYTES, TimeoutMs};
 use crate::packages::{self, LockedPackage};
 use crate::switch::parse_switch;
 
@@ -112,6 +112,16 @@ pub struct SandboxPolicy {
         value_parser = clap::value_parser!(u64).range(1_000..=10_000_000)
     )]
     pub max_output_bytes: u64,
+
+    /// Bytes of one file that is written to a sandbox session or read from it
+    #[arg(
+        id = "sandbox_max_file_bytes",
+        long = "sandbox-max-file-bytes",
+        env = "MCP_SANDBOX_MAX_FILE_BYTES",
+        default_value_t = DEFAULT_MAX_FILE_BYTES,
+        value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000)
+    )]
+    pub max_file_bytes: u64,
 
     /// Longest timeoutMs that a tool may ask for
     #[arg(
@@ -237,6 +247,7 @@ impl Default for SandboxPolicy {
             allow_tool_isolation: true,
             max_dependencies: 32,
             max_output_bytes: DEFAULT_MAX_OUTPUT_BYTES,
+            max_file_bytes: DEFAULT_MAX_FILE_BYTES,
             max_timeout: TimeoutMs::MAX,
         }
     }

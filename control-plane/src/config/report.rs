@@ -82,6 +82,7 @@ pub fn engine_config(engine: &dynamic_mcp_executor::cli::EngineArgs) -> Value {
         "slots": engine.slots,
         "keptMaxUses": engine.kept_max_uses,
         "keptIdleSeconds": engine.kept_idle_seconds,
+        "sessionSlots": engine.session_slots,
         "dockerHost": without_user(&engine.docker_host),
     })
 }
@@ -173,6 +174,7 @@ fn sandbox(settings: &Settings) -> Value {
         "allowToolIsolation": policy.allow_tool_isolation,
         "maxDependencies": policy.max_dependencies,
         "maxOutputBytes": policy.max_output_bytes,
+        "maxFileBytes": policy.max_file_bytes,
         "maxTimeoutMs": policy.max_timeout,
     })
 }

@@ -103,7 +103,7 @@ impl EmbeddedExecutor {
 
     /// From now on it refuses jobs; what runs goes on.
     pub fn drain(&self) {
-        self.node.capacity().drain();
+        self.node.drain();
     }
 
     /// Lets running jobs finish within the grace time, stops serving and removes every container. To be called when

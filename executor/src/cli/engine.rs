@@ -190,6 +190,17 @@ pub struct EngineArgs {
     )]
     pub kept_idle_seconds: u32,
 
+    /// Sandbox sessions that are open at once; each is a container that stays. 0: none
+    #[arg(
+        id = "sandbox_session_slots",
+        long = "sandbox-session-slots",
+        env = "MCP_SANDBOX_SESSION_SLOTS",
+        value_name = "COUNT",
+        default_value_t = 16,
+        value_parser = clap::value_parser!(u32).range(0..=1_000)
+    )]
+    pub session_slots: u32,
+
     /// The Docker Engine: unix:///path/to/socket, or http://host:port where the network is trusted
     #[arg(
         id = "docker_host",

@@ -8,25 +8,20 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dynamic_mcp_shared::job::{Finished, Isolation, Job, JobEvent, Placement};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::container::{Container, Said, call_header};
-use super::frames::{Frame, FrameParser, Kind, Nonce};
+use super::container::Container;
+use super::conversation::{Conversation, call_header};
+use super::frames::Nonce;
 use super::outcome::{Ending, Limits, judge};
 use super::policy::SandboxShape;
 use super::pool::Pool;
-use crate::capture::{Capture, Stream};
+use crate::capture::Capture;
 use crate::engine::PreparedJob;
 use crate::finish::Run;
 use crate::kept::{self, KeptShelves};
-use crate::progress;
 use crate::verdict::Verdict;
-
-/// For the end mark of stderr after the last frame: both were written before either was read.
-const STDERR_MARK: Duration = Duration::from_secs(1);
-/// A frame may be a little larger than the result that it carries: an error has a message and a stack.
-const FRAME_SLACK: usize = 128 * 1024;
 
 /// Why the engine can't be relied on; `None` when it can.
 pub type Availability = watch::Receiver<Option<String>>;
@@ -103,7 +98,7 @@ impl PreparedJob for PreparedCall {
         let Some(mut resident) = self.seat.resident.take() else {
             unreachable!("a call is run once");
         };
-        let mut conversation = Conversation::new(&self.job, events);
+        let mut conversation = Conversation::new(self.job.max_output_bytes, events);
         resident.sandbox.busy = true;
         let message = self.message(&conversation.nonce, resident.uses == 0, &args);
         let ending = tokio::select! {
@@ -153,97 +148,6 @@ async fn lost(availability: &mut Availability) -> String {
         if availability.changed().await.is_err() {
             // The engine is being shut down; its jobs end by their own tokens.
             std::future::pending::<()>().await;
-        }
-    }
-}
-
-struct Conversation {
-    nonce: Nonce,
-    stdout: FrameParser,
-    stderr: FrameParser,
-    stderr_ended: bool,
-    capture: Capture,
-    events: mpsc::Sender<JobEvent>,
-}
-
-impl Conversation {
-    fn new(job: &Job, events: mpsc::Sender<JobEvent>) -> Self {
-        let nonce = Nonce::fresh();
-        let result = usize::try_from(job.max_output_bytes).unwrap_or(usize::MAX);
-        Self {
-            stdout: FrameParser::new(&nonce, result.saturating_add(FRAME_SLACK)),
-            stderr: FrameParser::new(&nonce, 0),
-            stderr_ended: false,
-            nonce,
-            capture: Capture::new(job.max_output_bytes),
-            events,
-        }
-    }
-
-    async fn hold(&mut self, container: &mut Container, message: &[u8]) -> Ending {
-        // The runner reads a whole call before it runs anything, so writing first can't lock up. A write that fails
-        // is an end that the streams tell more about.
-        let _ = container.write(message).await;
-        loop {
-            match container.next().await {
-                Said::Closed => return self.closed(container).await,
-                Said::Printed(Stream::Stderr, bytes) => self.on_stderr(&bytes),
-                Said::Printed(Stream::Stdout, bytes) => {
-                    if let Some((last, marked)) = self.on_stdout(&bytes) {
-                        if marked {
-                            self.read_to_stderr_mark(container).await;
-                        }
-                        return Ending::Frame(last);
-                    }
-                }
-            }
-        }
-    }
-
-    fn on_stdout(&mut self, bytes: &[u8]) -> Option<(Frame, bool)> {
-        let capture = &mut self.capture;
-        let frames = self.stdout.feed(bytes, |out| capture.push(Stream::Stdout, out));
-        for frame in frames {
-            match frame.kind {
-                Kind::Progress => progress::pass_on(&frame.payload.unwrap_or_default(), &self.events),
-                Kind::Ready | Kind::StderrEnd => {}
-                _ => {
-                    let marked = frame.stderr_marked && !self.stderr_ended;
-                    return Some((frame, marked));
-                }
-            }
-        }
-        None
-    }
-
-    fn on_stderr(&mut self, bytes: &[u8]) {
-        let capture = &mut self.capture;
-        let frames = self.stderr.feed(bytes, |out| capture.push(Stream::Stderr, out));
-        self.stderr_ended |= frames.iter().any(|frame| frame.kind == Kind::StderrEnd);
-    }
-
-    /// The Engine carries the two streams side by side, so what was printed first may come last.
-    async fn read_to_stderr_mark(&mut self, container: &mut Container) {
-        let mark = async {
-            while !self.stderr_ended {
-                match container.next().await {
-                    Said::Closed => return,
-                    Said::Printed(Stream::Stderr, bytes) => self.on_stderr(&bytes),
-                    Said::Printed(Stream::Stdout, _) => {}
-                }
-            }
-        };
-        // Without it the call has ended all the same.
-        let _ = timeout(STDERR_MARK, mark).await;
-    }
-
-    async fn closed(&mut self, container: &mut Container) -> Ending {
-        let capture = &mut self.capture;
-        self.stdout.finish(|out| capture.push(Stream::Stdout, out));
-        self.stderr.finish(|out| capture.push(Stream::Stderr, out));
-        match container.exit().await {
-            Ok(exit) => Ending::Exited(exit),
-            Err(error) => Ending::Lost(format!("the sandbox was lost: {error}")),
         }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -14,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::client::{EngineClient, EngineError};
 use super::config::DockerConfig;
+use super::conversation::{Channel, Said, call_header};
 use super::frames::{FrameParser, Kind, Nonce};
 use super::janitor::{Doomed, Janitor};
 use super::labels::{self, labels};
@@ -47,11 +47,11 @@ pub struct Container {
 }
 
 /// The name of a container that may exist. Giving it back removes the container, at whatever stage its making was.
-struct Lease {
-    name: String,
-    busy: bool,
-    room: Option<OwnedSemaphorePermit>,
-    janitor: Arc<Janitor>,
+pub(super) struct Lease {
+    pub name: String,
+    pub busy: bool,
+    pub room: Option<OwnedSemaphorePermit>,
+    pub janitor: Arc<Janitor>,
 }
 
 impl Drop for Lease {
@@ -79,6 +79,7 @@ pub enum MakeError {
 }
 
 /// What a container is made with.
+#[derive(Clone)]
 pub struct Maker {
     pub client: Arc<EngineClient>,
     pub config: Arc<DockerConfig>,
@@ -133,12 +134,6 @@ impl Maker {
     }
 }
 
-/// A piece of what a container says.
-pub enum Said {
-    Printed(capture::Stream, Bytes),
-    Closed,
-}
-
 impl Container {
     pub fn name(&self) -> &str {
         &self.lease.name
@@ -168,13 +163,15 @@ impl Container {
             }
         }
     }
+}
 
-    pub async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+impl Channel for Container {
+    async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.input.write_all(bytes).await?;
         self.input.flush().await
     }
 
-    pub async fn next(&mut self) -> Said {
+    async fn next(&mut self) -> Said {
         loop {
             match self.output.next().await {
                 Some(Ok(LogOutput::StdOut { message } | LogOutput::Console { message })) => {
@@ -190,9 +187,14 @@ impl Container {
     }
 
     /// How a container whose streams have ended has ended itself.
-    pub async fn exit(&mut self) -> Result<Exit, EngineError> {
-        self.client.wait(self.name(), EXIT).await?;
-        let state = self.client.inspect(self.name()).await?.state.unwrap_or_default();
+    async fn exit(&mut self) -> Result<Exit, String> {
+        let (client, name) = (Arc::clone(&self.client), self.name().to_owned());
+        let ended = async {
+            client.wait(&name, EXIT).await?;
+            client.inspect(&name).await
+        };
+        let inspected = ended.await.map_err(|error: EngineError| error.to_string())?;
+        let state = inspected.state.unwrap_or_default();
         Ok(Exit {
             code: state.exit_code.unwrap_or_default(),
             oom_killed: state.oom_killed.unwrap_or_default(),
@@ -215,13 +217,4 @@ impl Keepable for Container {
         }
         false
     }
-}
-
-/// The line that begins a call, see `runner.cjs`. `code` is `None` when the runner has it already.
-pub fn call_header(nonce: &Nonce, code: Option<usize>, args: usize, max_output: u64, once: bool) -> String {
-    let nonce = nonce.as_str();
-    let code = code.map_or_else(|| "-1".to_owned(), |bytes| bytes.to_string());
-    format!(
-        "{{\"nonce\":\"{nonce}\",\"code\":{code},\"args\":{args},\"max\":{max_output},\"once\":{once}}}\n"
-    )
 }

@@ -11,6 +11,7 @@
 //! A volume is filled under a container name made from the same key, so the Engine itself lets only one process fill
 //! it; a second one waits. The marker is written last: a volume without it is filled anew.
 
+mod archive;
 mod collector;
 mod egress;
 mod installer;
@@ -68,6 +69,7 @@ pub struct Dependencies {
     client: Arc<EngineClient>,
     config: Arc<DockerConfig>,
     identity: Arc<Identity>,
+    janitor: Arc<Janitor>,
     clock: Arc<dyn Clock>,
     installer: Installer,
     uses: Uses,
@@ -110,7 +112,7 @@ impl Dependencies {
             installer: Installer {
                 client: Arc::clone(&client),
                 identity: Arc::clone(&identity),
-                janitor,
+                janitor: Arc::clone(&janitor),
                 clock: Arc::clone(&clock),
                 ca_bundle: config.ca_bundle.clone(),
                 resolver: Arc::new(SystemResolver),
@@ -120,6 +122,7 @@ impl Dependencies {
             client,
             config,
             identity,
+            janitor,
             clock,
             containers: Semaphore::new(CONTAINERS),
             images: Mutex::default(),

@@ -29,10 +29,11 @@ use super::outcome::Limits;
 use super::policy::SandboxShape;
 use super::pool::Pool;
 use super::reaper::Reaper;
-use crate::engine::{Engine, EngineStatus, PreparedJob, ResolveError};
+use crate::engine::{Archive, Engine, EngineStatus, PreparedJob, ResolveError};
 use crate::identity::Identity;
 use crate::kept::KeptShelves;
 use crate::metric_names;
+use crate::sandbox::{OpenedSandbox, SandboxSpec};
 
 const REAP_EVERY: Duration = Duration::from_secs(15);
 const TEND_EVERY: Duration = Duration::from_secs(5);
@@ -45,6 +46,8 @@ pub struct DockerEngine {
     client: Arc<EngineClient>,
     config: Arc<DockerConfig>,
     shelves: Shelves,
+    maker: Maker,
+    clock: Arc<dyn Clock>,
     dependencies: Arc<Dependencies>,
     images: Arc<Images>,
     janitor: Arc<Janitor>,
@@ -96,7 +99,13 @@ impl DockerEngine {
         let images_allowed = config.policy.allowed_images.len();
         let room = 2 * slots + (config.pool.ceiling as usize) * (images_allowed + 1) + ROOM_TO_DIE;
         let shelves = Shelves {
-            pool: Pool::new(maker, config.pool, clock, room, stop.child_token()),
+            pool: Pool::new(
+                maker.clone(),
+                config.pool,
+                Arc::clone(&clock),
+                room,
+                stop.child_token(),
+            ),
             kept: Arc::new(KeptShelves::new(config.kept, slots, Runtime::Node)),
         };
         let engine = Arc::new(Self {
@@ -105,6 +114,8 @@ impl DockerEngine {
             client,
             config,
             shelves,
+            maker,
+            clock,
             dependencies,
             images,
             janitor,
@@ -207,14 +218,21 @@ impl DockerEngine {
     fn check(&self, job: &Job) -> Result<(), Rejection> {
         let policy = &self.config.policy;
         policy
-            .check_image(&job.image)
-            .and_then(|()| policy.check_timeout(job.timeout))
+            .check_timeout(job.timeout)
+            .map_err(|error| rejection(RejectReason::Unsupported, error.to_string()))?;
+        self.check_image(&job.image)
+    }
+
+    fn check_image(&self, image: &str) -> Result<(), Rejection> {
+        self.config
+            .policy
+            .check_image(image)
             .map_err(|error| rejection(RejectReason::Unsupported, error.to_string()))?;
         if let Some(why) = self.unavailable() {
             return Err(rejection(RejectReason::Engine, why));
         }
-        if !self.images.is_present(&job.image) {
-            let message = format!("image {} is not on this node", job.image);
+        if !self.images.is_present(image) {
+            let message = format!("image {image} is not on this node");
             return Err(rejection(RejectReason::Unsupported, message));
         }
         Ok(())
@@ -229,11 +247,7 @@ impl DockerEngine {
             .dependencies
             .ensure_installed(&job.tenant, &job.image, lock)
             .await;
-        installed.map(Some).map_err(|error| match error {
-            ResolveError::Refused(why) => rejection(RejectReason::Dependencies, why),
-            // Another node's engine or network may do better.
-            ResolveError::Unavailable(why) => rejection(RejectReason::Engine, why),
-        })
+        installed.map(Some).map_err(not_installed)
     }
 
     async fn seat(&self, shape: SandboxShape, key: Option<Arc<Key>>) -> Result<(Seat, Placement), Rejection> {
@@ -243,6 +257,14 @@ impl DockerEngine {
             Some(key) => (Isolation::Tool, kept.take_or(key, fresh(pool, &shape)).await?),
         };
         Ok((Seat::new(resident, isolation, self.shelves.clone()), placement))
+    }
+}
+
+fn not_installed(error: ResolveError) -> Rejection {
+    match error {
+        ResolveError::Refused(why) => rejection(RejectReason::Dependencies, why),
+        // Another node's engine or network may do better.
+        ResolveError::Unavailable(why) => rejection(RejectReason::Engine, why),
     }
 }
 
@@ -307,6 +329,23 @@ impl Engine for DockerEngine {
             return Err(ResolveError::Unavailable(why));
         }
         self.dependencies.resolve(tenant, image, dependencies).await
+    }
+
+    fn holds_sandboxes(&self) -> bool {
+        true
+    }
+
+    #[tracing::instrument(skip_all, fields(sandbox.id = %spec.id, tenant = %spec.tenant, image = %spec.image))]
+    async fn open_sandbox(&self, spec: &SandboxSpec) -> Result<OpenedSandbox, Rejection> {
+        self.check_image(&spec.image)?;
+        let opened = self.maker.open_session(spec, self.clock.now()).await;
+        opened.map_err(|error| rejection(RejectReason::Engine, error.to_string()))
+    }
+
+    async fn packages(&self, tenant: &TenantId, image: &str, lock: &[u8]) -> Result<Archive, Rejection> {
+        self.check_image(image)?;
+        let archive = self.dependencies.archive(tenant, image, lock).await;
+        archive.map_err(not_installed)
     }
 
     fn status(&self) -> EngineStatus {

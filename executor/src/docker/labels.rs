@@ -23,6 +23,8 @@ const APP_NAME: &str = "dynamic-mcp";
 pub enum Kind {
     /// Runs the code of tools.
     Sandbox,
+    /// Stays for the owner of a session.
+    Session,
     /// Installs or resolves packages.
     Install,
     /// Holds installed packages: a volume, which outlives the executor that made it.
@@ -33,6 +35,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Sandbox => "sandbox",
+            Kind::Session => "session",
             Kind::Install => "install",
             Kind::Dependencies => "dependencies",
         }
@@ -87,9 +90,11 @@ impl Ownership {
         Self {
             executor: labels.get(EXECUTOR).and_then(|id| id.parse().ok()),
             epoch: labels.get(EPOCH).and_then(|epoch| epoch.parse().ok()),
-            is_sandbox: labels
-                .get(KIND)
-                .is_some_and(|kind| kind == Kind::Sandbox.as_str()),
+            is_sandbox: labels.get(KIND).is_some_and(|kind| {
+                [Kind::Sandbox, Kind::Session]
+                    .iter()
+                    .any(|one| kind == one.as_str())
+            }),
             expires: labels
                 .get(EXPIRES)
                 .and_then(|time| DateTime::parse_from_rfc3339(time).ok())
@@ -101,6 +106,18 @@ impl Ownership {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sandbox_of_a_session_is_one_that_its_executor_keeps_count_of() {
+        for (kind, is_sandbox) in [
+            (Kind::Sandbox, true),
+            (Kind::Session, true),
+            (Kind::Install, false),
+        ] {
+            let labels = HashMap::from([(KIND.to_owned(), kind.as_str().to_owned())]);
+            assert_eq!(Ownership::read(&labels).is_sandbox, is_sandbox, "{kind:?}");
+        }
+    }
 
     #[test]
     fn labels_read_back_as_they_were_written() {

@@ -15,11 +15,16 @@ use dynamic_mcp_shared::limits::ByteSize;
 use super::config::DockerConfig;
 
 const RUNNER: &str = include_str!("runner.cjs");
+const AGENT: &str = include_str!("session/agent.cjs");
 
 /// `$0` is the runner, `$1` Node.js's heap in MiB. The tool's own stdin is empty; the channel is on descriptors that
 /// Node.js does not hand to child processes, so that a tool that closes its stdout only loses its output.
 const START: &str =
     r#"cd /workspace && exec node --max-old-space-size="$1" -e "$0" 3<&0 4>&1 5>&2 </dev/null"#;
+
+/// `$0` is the agent of a session, `$1` the runner that it starts for code. Its own streams are nobody's: what is printed
+/// in a session comes over pipes of its commands.
+const START_AGENT: &str = r#"cd /workspace && exec node --max-old-space-size=96 --v8-pool-size=1 -e "$0" "$1" 3<&0 4>&1 </dev/null >/dev/null 2>/dev/null"#;
 
 /// Of the `node` user in the official images, and without a name in others.
 pub const USER: &str = "1000:1000";
@@ -43,23 +48,42 @@ impl SandboxShape {
         self.dependencies.is_none() && self.memory.is_none()
     }
 
-    fn memory(&self, config: &DockerConfig) -> ByteSize {
+    pub fn memory(&self, config: &DockerConfig) -> ByteSize {
         self.memory.unwrap_or(config.memory)
     }
 }
 
+/// A sandbox that runs the code of tools.
 pub fn container_config(
+    shape: &SandboxShape,
+    config: &DockerConfig,
+    labels: HashMap<String, String>,
+) -> ContainerCreateBody {
+    let heap = heap_mib(shape.memory(config)).to_string();
+    resident(START, vec![RUNNER.to_owned(), heap], shape, config, labels)
+}
+
+/// A sandbox that stays for a session. It differs in who lives in it, and in nothing else.
+pub fn session_config(
+    shape: &SandboxShape,
+    config: &DockerConfig,
+    labels: HashMap<String, String>,
+) -> ContainerCreateBody {
+    let texts = vec![AGENT.to_owned(), RUNNER.to_owned()];
+    resident(START_AGENT, texts, shape, config, labels)
+}
+
+fn resident(
+    start: &str,
+    arguments: Vec<String>,
     shape: &SandboxShape,
     config: &DockerConfig,
     labels: HashMap<String, String>,
 ) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(shape.image.clone()),
-        entrypoint: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), START.to_owned()]),
-        cmd: Some(vec![
-            RUNNER.to_owned(),
-            heap_mib(shape.memory(config)).to_string(),
-        ]),
+        entrypoint: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), start.to_owned()]),
+        cmd: Some(arguments),
         env: Some(vec![
             format!("HOME={WORKSPACE}"),
             "TMPDIR=/tmp".to_owned(),
@@ -147,7 +171,7 @@ pub fn host_config(shape: &SandboxShape, config: &DockerConfig) -> HostConfig {
 
 /// Two thirds of the memory: the rest is for Node.js itself, buffers and the file systems. V8 then ends the process
 /// with a message of its own before the kernel does it without one.
-fn heap_mib(memory: ByteSize) -> u64 {
+pub(crate) fn heap_mib(memory: ByteSize) -> u64 {
     (memory.0 >> 20) * 2 / 3
 }
 
@@ -198,6 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn the_profile_of_a_session_is_the_hardened_one_with_another_resident() {
+        let config = DockerConfig::default();
+        let call = container_config(&shape(None), &config, HashMap::new());
+        let session = session_config(&shape(None), &config, HashMap::new());
+        let started = session.entrypoint.clone().unwrap_or_default();
+        assert_eq!(started, ["/bin/sh", "-c", START_AGENT]);
+        assert_eq!(session.cmd.clone().unwrap_or_default(), [AGENT, RUNNER]);
+        let but_for_its_resident = ContainerCreateBody {
+            entrypoint: call.entrypoint.clone(),
+            cmd: call.cmd.clone(),
+            ..session
+        };
+        assert_eq!(but_for_its_resident, call);
+    }
+
+    #[test]
     fn without_dependencies_nothing_is_mounted() {
         assert_eq!(host_config(&shape(None), &DockerConfig::default()).mounts, None);
         assert_eq!(host_config(&shape(None), &DockerConfig::default()).binds, None);
@@ -238,8 +278,8 @@ mod tests {
     }
 
     #[test]
-    fn the_runner_fits_one_argument() {
+    fn the_runner_and_the_agent_fit_one_argument_each() {
         // The kernel's MAX_ARG_STRLEN is 128 KiB.
-        assert!(RUNNER.len() < 100_000);
+        assert!(RUNNER.len() < 100_000 && AGENT.len() < 100_000);
     }
 }

@@ -57,7 +57,8 @@
   const RECORD = 4096;
   const HEADER = 39;
   const MAX_ERROR_TEXT = 16_384;
-  const MODULE = '/workspace/tool.mjs';
+  // In a sandbox session each run has a module of its own.
+  const MODULE = process.argv[1] ?? '/workspace/tool.mjs';
   const MODULE_URL = `file://${MODULE}`;
   const OOM_COUNTS = ['/sys/fs/cgroup/memory/memory.oom_control', '/sys/fs/cgroup/memory.events'];
   const PID_COUNTS = ['/sys/fs/cgroup/pids/pids.events', '/sys/fs/cgroup/pids.events'];

@@ -10,7 +10,8 @@ use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::job::{Dependency, Job, RejectReason, Rejection, Runtime, RuntimeStatus};
 use futures::future::join_all;
 
-use super::{Engine, EngineStatus, PreparedJob, ResolveError};
+use super::{Archive, Engine, EngineStatus, PreparedJob, ResolveError};
+use crate::sandbox::{OpenedSandbox, SandboxSpec};
 
 #[derive(Default)]
 pub struct Engines(BTreeMap<Runtime, Offer>);
@@ -51,6 +52,15 @@ impl Engines {
     }
 }
 
+impl Engines {
+    fn containers(&self) -> Result<&dyn Engine, Rejection> {
+        self.engine(Runtime::Node).map_err(|message| Rejection {
+            reason: RejectReason::Unsupported,
+            message,
+        })
+    }
+}
+
 impl Offer {
     fn status(&self) -> EngineStatus {
         let status = self.engine.status();
@@ -85,6 +95,20 @@ impl Engine for Engines {
     ) -> Result<Bytes, ResolveError> {
         let engine = self.engine(Runtime::Node).map_err(ResolveError::Unavailable)?;
         engine.resolve_dependencies(tenant, image, dependencies).await
+    }
+
+    fn holds_sandboxes(&self) -> bool {
+        self.0
+            .values()
+            .any(|offer| offer.engine.holds_sandboxes() && !offer.status().runtimes.is_empty())
+    }
+
+    async fn open_sandbox(&self, spec: &SandboxSpec) -> Result<OpenedSandbox, Rejection> {
+        self.containers()?.open_sandbox(spec).await
+    }
+
+    async fn packages(&self, tenant: &TenantId, image: &str, lock: &[u8]) -> Result<Archive, Rejection> {
+        self.containers()?.packages(tenant, image, lock).await
     }
 
     fn status(&self) -> EngineStatus {

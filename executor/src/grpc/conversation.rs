@@ -103,7 +103,12 @@ impl Conversation {
         span.record("tenant", job.tenant.as_str());
         let id = job.id.clone();
         check_policy(&self.service, &job)?;
-        let slot = self.service.capacity.admit(&job.id).map_err(End::Rejected)?;
+        let capacity = &self.service.capacity;
+        let slot = match &job.session {
+            None => capacity.admit(&job.id),
+            Some(_) => capacity.admit_in_session(&job.id),
+        };
+        let slot = slot.map_err(End::Rejected)?;
         let limit = job.timeout.duration() + self.service.deadlines.overrun;
 
         let prepared = self.prepare(job).await?;
@@ -136,10 +141,16 @@ impl Conversation {
     }
 
     async fn prepare(&mut self, job: Job) -> Result<Box<dyn PreparedJob>, End> {
-        let engine = self.service.engine.clone();
+        let (engine, sandboxes) = (self.service.engine.clone(), self.service.sandboxes.clone());
         let deadline = self.service.deadlines.prepare;
+        let preparing = async move {
+            match &job.session {
+                None => engine.prepare(job).await,
+                Some(_) => sandboxes.prepare(job).await,
+            }
+        };
         tokio::select! {
-            prepared = timeout(deadline, engine.prepare(job)) => match prepared {
+            prepared = timeout(deadline, preparing) => match prepared {
                 Ok(prepared) => prepared.map_err(End::Rejected),
                 Err(_) => Err(rejected(
                     RejectReason::Engine,

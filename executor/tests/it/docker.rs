@@ -9,3 +9,4 @@ mod hostile;
 mod nodejs;
 pub mod rig;
 mod server;
+mod session;

@@ -22,6 +22,9 @@ const TMP_BYTES: u64 = 512 << 20;
 const PIDS: i64 = 256;
 const NANO_CPUS: i64 = 2_000_000_000;
 
+/// Writes the packages to its stdout.
+const ARCHIVE: [&str; 6] = ["tar", "-c", "-f", "-", "-C", HOME];
+
 /// What an install container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose<'a> {
@@ -31,6 +34,8 @@ pub(super) enum Purpose<'a> {
     Resolve,
     /// Fills a volume.
     Install { volume: &'a str },
+    /// Reads a volume.
+    Archive { volume: &'a str },
     /// Gives a volume to [`USER`], for images without a folder of that user's; with one capability.
     Own { volume: &'a str },
 }
@@ -38,7 +43,9 @@ pub(super) enum Purpose<'a> {
 impl Purpose<'_> {
     const fn volume(&self) -> Option<&str> {
         match self {
-            Purpose::Install { volume } | Purpose::Own { volume } => Some(*volume),
+            Purpose::Install { volume } | Purpose::Own { volume } | Purpose::Archive { volume } => {
+                Some(*volume)
+            }
             Purpose::Ask | Purpose::Resolve => None,
         }
     }
@@ -52,8 +59,14 @@ pub(super) fn container_config(
     let owning = matches!(purpose, Purpose::Own { .. });
     ContainerCreateBody {
         image: Some(image.to_owned()),
-        entrypoint: Some(vec!["node".to_owned(), "-e".to_owned(), INSTALLER.to_owned()]),
-        cmd: Some(Vec::new()),
+        entrypoint: Some(match purpose {
+            Purpose::Archive { .. } => ARCHIVE.map(str::to_owned).to_vec(),
+            _ => vec!["node".to_owned(), "-e".to_owned(), INSTALLER.to_owned()],
+        }),
+        cmd: Some(match purpose {
+            Purpose::Archive { .. } => vec!["node_modules".to_owned()],
+            _ => Vec::new(),
+        }),
         // An image may set options for every Node.js; the installer's are its own.
         env: Some(vec!["NODE_OPTIONS=".to_owned()]),
         user: Some(if owning { "0:0" } else { USER }.to_owned()),
@@ -79,6 +92,7 @@ fn host_config(purpose: Purpose<'_>) -> HostConfig {
             typ: Some(MountType::VOLUME),
             source: Some(volume.to_owned()),
             target: Some(HOME.to_owned()),
+            read_only: matches!(purpose, Purpose::Archive { .. }).then_some(true),
             ..Mount::default()
         }]
     });
@@ -141,12 +155,20 @@ mod tests {
     }
 
     #[test]
+    fn who_reads_a_volume_cannot_write_it() {
+        let mounts = |purpose| host_config(purpose).mounts.unwrap();
+        assert_eq!(mounts(Purpose::Archive { volume: "v" })[0].read_only, Some(true));
+        assert_eq!(mounts(Purpose::Install { volume: "v" })[0].read_only, None);
+    }
+
+    #[test]
     fn none_of_them_has_a_network() {
         for purpose in [
             Purpose::Ask,
             Purpose::Own { volume: "v" },
             Purpose::Resolve,
             Purpose::Install { volume: "v" },
+            Purpose::Archive { volume: "v" },
         ] {
             assert_eq!(host_config(purpose).network_mode.as_deref(), Some("none"));
             let config = container_config(purpose, "image", HashMap::new());

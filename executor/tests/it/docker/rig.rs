@@ -46,11 +46,15 @@ impl DockerRig {
     }
 
     pub async fn with(config: DockerConfig) -> Self {
-        let state = tempfile::tempdir().unwrap();
-        let identity = Identity::claim(state.path()).unwrap();
-        let rig = Self::build(config, identity, Some(state));
+        let rig = Self::without_waiting(config);
         rig.until_ready().await;
         rig
+    }
+
+    pub fn without_waiting(config: DockerConfig) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let identity = Identity::claim(state.path()).unwrap();
+        Self::build(config, identity, Some(state))
     }
 
     /// Of an identity that the test owns; does not wait for the Engine.

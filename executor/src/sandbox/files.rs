@@ -1,0 +1,296 @@
+//! Files of a session, a chunk at a time in either direction: the next one is asked for when the one before was taken, so
+//! that a slow caller holds up nobody and nothing holds a whole file.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::SemaphorePermit;
+
+use super::Lost;
+use super::agent::{Agent, Line};
+use super::frames::{Frame, MAX_PAYLOAD, Order, Word};
+use super::path::within_workspace;
+use super::session::{InUse, Session};
+
+/// Entries that one listing holds at most.
+pub const MAX_ENTRIES: u32 = 10_000;
+/// What the agent may say of a listing: many times what that many entries take.
+const MAX_LISTING_BYTES: usize = 64 << 20;
+const MODE: u32 = 0o644;
+const PERMISSIONS: u32 = 0o777;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileHeader {
+    pub path: String,
+    pub size: u64,
+    /// Permission bits; 0 is 0644.
+    pub mode: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileEntry {
+    /// Absolute.
+    pub path: String,
+    pub kind: FileKind,
+    pub size: u64,
+    pub modified_ms: i64,
+    pub mode: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    File,
+    Directory,
+    Symlink,
+    Other,
+}
+
+/// Why a file was not written, read or listed. Others of the same call were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileProblem {
+    pub path: String,
+    pub kind: FileProblemKind,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileProblemKind {
+    NotFound,
+    Outside,
+    TooLarge,
+    NoSpace,
+    WrongKind,
+    Refused,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Listing {
+    pub entries: Vec<FileEntry>,
+    pub truncated: bool,
+}
+
+/// What the agent says of what it can't do.
+#[derive(Debug, Deserialize)]
+struct NotDone {
+    kind: FileProblemKind,
+    message: String,
+}
+
+/// What becomes of a part of a transfer: done, not done, or the session is gone.
+type Part<T> = Result<Result<T, FileProblem>, Lost>;
+
+/// The files of one call. The session is in use while it is there.
+pub struct Transfer<'a> {
+    agent: &'a Arc<Agent>,
+    _turn: SemaphorePermit<'a>,
+    _use: InUse,
+}
+
+/// A file that is being written; dropping it before [`Self::commit`] leaves nothing of it.
+pub struct Writing {
+    line: Line,
+    path: String,
+}
+
+/// A file that is being read.
+pub struct Reading {
+    pub entry: FileEntry,
+    line: Line,
+    path: String,
+    left: u64,
+}
+
+impl Session {
+    /// Waits its turn: a session has a few transfers at once.
+    pub async fn transfer(self: &Arc<Self>) -> Result<Transfer<'_>, Lost> {
+        let in_use = self.in_use();
+        Ok(Transfer {
+            agent: &self.agent,
+            _turn: self.transfers.acquire().await.map_err(|_| Lost)?,
+            _use: in_use,
+        })
+    }
+}
+
+impl Transfer<'_> {
+    /// # Errors
+    /// When the session is gone.
+    pub async fn write(&self, header: &FileHeader) -> Part<Writing> {
+        #[derive(Serialize)]
+        struct Wanted {
+            path: String,
+            size: u64,
+            mode: u32,
+        }
+        let relative = match within_workspace(&header.path) {
+            Ok(relative) if relative.is_empty() => {
+                let problem = FileProblem {
+                    path: header.path.clone(),
+                    kind: FileProblemKind::WrongKind,
+                    message: "it is the workspace itself and no file".to_owned(),
+                };
+                return Ok(Err(problem));
+            }
+            Ok(relative) => relative,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let wanted = Wanted {
+            path: relative,
+            size: header.size,
+            mode: Some(header.mode & PERMISSIONS)
+                .filter(|mode| *mode > 0)
+                .unwrap_or(MODE),
+        };
+        let mut line = self.agent.transfer(Order::Write, &wanted).await?;
+        let answered = done(&mut line, &header.path).await?;
+        Ok(answered.map(|_| Writing {
+            line,
+            path: header.path.clone(),
+        }))
+    }
+
+    /// `max`: of the file.
+    ///
+    /// # Errors
+    /// When the session is gone.
+    pub async fn read(&self, path: &str, max: u64) -> Part<Reading> {
+        #[derive(Serialize)]
+        struct Wanted {
+            path: String,
+            max: u64,
+        }
+        let relative = match within_workspace(path) {
+            Ok(relative) => relative,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let wanted = Wanted { path: relative, max };
+        let mut line = self.agent.transfer(Order::Read, &wanted).await?;
+        let frame = match done(&mut line, path).await? {
+            Ok(frame) => frame,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let entry: FileEntry = understood(&frame)?;
+        let left = entry.size.min(max);
+        Ok(Ok(Reading {
+            entry,
+            line,
+            path: path.to_owned(),
+            left,
+        }))
+    }
+
+    /// `max`: entries.
+    ///
+    /// # Errors
+    /// When the session is gone.
+    pub async fn list(&self, path: &str, recursive: bool, max: u32) -> Part<Listing> {
+        #[derive(Serialize)]
+        struct Wanted {
+            path: String,
+            recursive: bool,
+            max: u32,
+        }
+        let relative = match within_workspace(path) {
+            Ok(relative) => relative,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let wanted = Wanted {
+            path: relative,
+            recursive,
+            max: max.min(MAX_ENTRIES),
+        };
+        let mut line = self.agent.transfer(Order::List, &wanted).await?;
+        let mut json = Vec::new();
+        loop {
+            let frame = line.answer().await?;
+            match frame.word {
+                Word::Data if json.len() < MAX_LISTING_BYTES => json.extend_from_slice(&frame.payload),
+                Word::End => break,
+                Word::NotDone => return Ok(Err(problem(&frame, path))),
+                _ => return Err(Lost),
+            }
+        }
+        let mut listing: Listing = serde_json::from_slice(&json).map_err(|_| Lost)?;
+        listing.entries.truncate(wanted.max as usize);
+        Ok(Ok(listing))
+    }
+}
+
+impl Writing {
+    /// # Errors
+    /// When the session is gone.
+    pub async fn push(&mut self, bytes: &[u8]) -> Part<()> {
+        for chunk in bytes.chunks(MAX_PAYLOAD) {
+            self.line.order(Order::Data, chunk).await?;
+            if let Err(problem) = done(&mut self.line, &self.path).await? {
+                return Ok(Err(problem));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// From now on the file is there, whole.
+    ///
+    /// # Errors
+    /// When the session is gone.
+    pub async fn commit(mut self) -> Part<FileEntry> {
+        self.line.order(Order::Commit, &[]).await?;
+        match done(&mut self.line, &self.path).await? {
+            Ok(frame) => {
+                self.line.is_over();
+                Ok(Ok(understood(&frame)?))
+            }
+            Err(problem) => Ok(Err(problem)),
+        }
+    }
+}
+
+impl Reading {
+    /// `None` at its end. Never more than its entry said.
+    ///
+    /// # Errors
+    /// When the session is gone.
+    pub async fn next(&mut self) -> Part<Option<Bytes>> {
+        self.line.order(Order::Next, &[]).await?;
+        let frame = self.line.answer().await?;
+        match frame.word {
+            Word::Data if frame.payload.len() as u64 <= self.left => {
+                self.left -= frame.payload.len() as u64;
+                Ok(Ok(Some(frame.payload)))
+            }
+            Word::End if self.left == 0 => Ok(Ok(None)),
+            Word::NotDone => Ok(Err(problem(&frame, &self.path))),
+            _ => Err(Lost),
+        }
+    }
+}
+
+async fn done(line: &mut Line, path: &str) -> Part<Frame> {
+    let frame = line.answer().await?;
+    match frame.word {
+        Word::Done => Ok(Ok(frame)),
+        Word::NotDone => Ok(Err(problem(&frame, path))),
+        _ => Err(Lost),
+    }
+}
+
+/// An agent that can't be understood is one that somebody else speaks for.
+fn understood<T: for<'de> Deserialize<'de>>(frame: &Frame) -> Result<T, Lost> {
+    serde_json::from_slice(&frame.payload).map_err(|_| Lost)
+}
+
+fn problem(frame: &Frame, path: &str) -> FileProblem {
+    let told = serde_json::from_slice(&frame.payload).unwrap_or(NotDone {
+        kind: FileProblemKind::Refused,
+        message: "the sandbox could not do it".to_owned(),
+    });
+    FileProblem {
+        path: path.to_owned(),
+        kind: told.kind,
+        message: told.message.chars().take(500).collect(),
+    }
+}
