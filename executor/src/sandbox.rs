@@ -21,6 +21,8 @@ mod path;
 mod run_js;
 mod session;
 mod table;
+#[cfg(test)]
+mod tests;
 mod work;
 
 pub use agent::Streams;

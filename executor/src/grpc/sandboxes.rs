@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::sandbox::{CommandState, CommandStatus, Lost, OpenSession, Owned, Sandboxes, Session};
 use transfer::{MAX_PATHS, read_files, write_files};
@@ -128,10 +128,13 @@ impl Service for SandboxesService {
         &self,
         request: Request<v1::StopSandboxRequest>,
     ) -> Result<Response<v1::StopSandboxResponse>, Status> {
-        let whose = owned(request.into_inner().sandbox)?;
-        let stopped = timeout(ANSWER, self.sandboxes.stop(&whose))
-            .await
-            .map_err(|_| too_late())?;
+        let stopped = match owned(request.into_inner().sandbox) {
+            Ok(whose) => timeout(ANSWER, self.sandboxes.stop(&whose))
+                .await
+                .map_err(|_| too_late())?,
+            Err(status) if status.code() == Code::NotFound => false,
+            Err(status) => return Err(status),
+        };
         Ok(Response::new(v1::StopSandboxResponse { stopped }))
     }
 

@@ -1,5 +1,7 @@
 //! Shell commands in a session, one after the other.
 
+use std::sync::Arc;
+
 use dynamic_mcp_shared::job::JobEvent;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -10,7 +12,6 @@ use super::Lost;
 use super::agent::Agent;
 use super::captured::{Cut, Exit, Transcript, unable};
 use super::frames::Word;
-use std::sync::Arc;
 
 /// What a result may hold of all its commands together: it is one message, and JSON takes up to six bytes for one.
 const MOST_OF_ALL: u64 = 4 << 20;
@@ -94,8 +95,10 @@ impl Commands {
                 frame = line.next() => frame?,
             };
             match frame.word {
-                Word::Exited if transcript.end(Exit::read(&frame), None) => return Ok(One::Well),
-                Word::Exited => return Ok(One::Failed),
+                Word::Exited => {
+                    let well = transcript.end(Exit::read(&frame), None);
+                    return Ok(if well { One::Well } else { One::Failed });
+                }
                 Word::Unable => {
                     transcript.could_not_begin(&unable(&frame));
                     return Ok(One::Failed);

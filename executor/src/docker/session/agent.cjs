@@ -253,24 +253,44 @@
     return table;
   };
 
-  const isMarked = (pid, mark) => {
+  /** Which command a process says it came of; empty for one that does not say. */
+  const markOf = (pid) => {
     try {
-      return fs.readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(mark);
+      const environment = fs.readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0');
+      return environment.find((one) => one.startsWith(`${MARK}=`)) ?? '';
     } catch {
-      return false;
+      return '';
     }
   };
 
-  /** All that came of a process, also what left its group and what its parent has left behind. */
+  /**
+   * All that came of a process, also what left its group and what its parent has left behind. What hides whose it is goes
+   * with whichever command is killed first: nobody but a command that wants to outlive its end does that.
+   */
   const familyOf = (leader, mark, known) => {
     const table = processTable();
+    const parents = new Map(table.map((one) => [one.pid, one.parent]));
+    const others = new Set();
+    for (const one of processes.values()) if (one.child.pid !== leader) others.add(one.child.pid);
+    const isOfAnother = (one) => {
+      if (others.has(one.group) || others.has(one.session)) return true;
+      for (let pid = one.pid; parents.has(pid); pid = parents.get(pid)) if (others.has(pid)) return true;
+      return false;
+    };
+    const marks = new Map(table.map((one) => [one.pid, markOf(one.pid)]));
+    const hides = (one) => marks.get(one.pid) === '' && !isOfAnother(one);
     const family = new Set(known.pids);
     for (let grew = true; grew; ) {
       grew = false;
       for (const one of table) {
         if (family.has(one.pid) && known.keys.has(one.key)) continue;
         const related =
-          one.pid === leader || one.group === leader || one.session === leader || family.has(one.parent) || isMarked(one.pid, mark);
+          one.pid === leader ||
+          one.group === leader ||
+          one.session === leader ||
+          family.has(one.parent) ||
+          marks.get(one.pid) === mark ||
+          hides(one);
         if (!related || known.keys.has(one.key)) continue;
         known.keys.add(one.key);
         family.add(one.pid);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dynamic_mcp_executor::docker::config::DockerConfig;
 use dynamic_mcp_executor::engine::ResolveError;
-use dynamic_mcp_shared::ids::{JobId, TenantId};
+use dynamic_mcp_shared::ids::{ExecutorId, JobId, TenantId};
 use dynamic_mcp_shared::job::{Dependency, Job, RejectReason};
 use dynamic_mcp_shared::outcome::Outcome;
 use dynamic_mcp_shared::policy::{DEFAULT_IMAGE, SandboxPolicy};
@@ -23,7 +23,8 @@ pub struct Packages {
     tenant: TenantId,
 }
 
-fn config() -> DockerConfig {
+/// Trusts what the machine trusts.
+pub fn config() -> DockerConfig {
     DockerConfig {
         ca_bundle: std::env::var_os("NODE_EXTRA_CA_CERTS").map(Into::into),
         ..small()
@@ -76,13 +77,7 @@ impl Packages {
     }
 
     fn volumes(&self) -> Vec<String> {
-        let mine = format!("label=executor={}", self.rig.identity.id);
-        let listed = Command::new("docker")
-            .args(["volume", "ls", "-q", "--filter", &mine])
-            .output()
-            .unwrap();
-        let names = String::from_utf8(listed.stdout).unwrap();
-        names.split_whitespace().map(str::to_owned).collect()
+        volumes_of(&self.rig.identity.id)
     }
 
     pub async fn finish(self) {
@@ -92,7 +87,17 @@ impl Packages {
     }
 }
 
-fn remove(volumes: &[String]) {
+pub fn volumes_of(executor: &ExecutorId) -> Vec<String> {
+    let mine = format!("label=executor={executor}");
+    let listed = Command::new("docker")
+        .args(["volume", "ls", "-q", "--filter", &mine])
+        .output()
+        .unwrap();
+    let names = String::from_utf8(listed.stdout).unwrap();
+    names.split_whitespace().map(str::to_owned).collect()
+}
+
+pub fn remove(volumes: &[String]) {
     for volume in volumes {
         let removed = Command::new("docker").args(["volume", "rm", volume]).output();
         let removed = removed.unwrap();

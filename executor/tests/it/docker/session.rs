@@ -4,5 +4,6 @@ mod commands;
 mod files;
 mod hostile;
 mod life;
+mod packages;
 mod rig;
 mod run_js;

@@ -45,11 +45,16 @@ pub async fn docker_run(calls: usize) -> Result<Samples> {
 }
 
 pub async fn docker_exec(calls: usize) -> Result<Samples> {
+    docker_exec_of(calls, &["node", "-e", SCRIPT]).await
+}
+
+pub async fn docker_exec_of(calls: usize, command: &[&str]) -> Result<Samples> {
     let mut arguments = vec!["run", "--rm", "-d"];
     arguments.extend(HARDENED);
     arguments.extend([IMAGE, "sleep", "600"]);
     let container = docker(&arguments).await?;
-    let samples = measure(&["exec", &container, "node", "-e", SCRIPT], calls).await;
+    let exec = [&["exec", container.as_str()], command].concat();
+    let samples = measure(&exec, calls).await;
     docker(&["rm", "-f", &container]).await?;
     samples
 }

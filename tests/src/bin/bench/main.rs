@@ -2,7 +2,7 @@
 //! container or isolate, beside the Engine's own ways to run the same code. Prints a table and each goal with met or missed.
 //!
 //! `cargo run --release -p dynamic-mcp-tests --bin bench` (after `cargo build --release --workspace --bins`);
-//! `bench isolates`, `bench tokens`, `bench registry`, `bench audit` and `bench fleet` measure these alone.
+//! `bench isolates`, `bench session`, `bench tokens`, `bench registry`, `bench audit` and `bench fleet` measure these alone.
 
 #![expect(clippy::print_stdout, reason = "its output is the table")]
 
@@ -15,6 +15,7 @@ mod memory;
 mod registry;
 mod report;
 mod seam;
+mod session;
 mod tokens;
 mod wire;
 
@@ -55,6 +56,7 @@ async fn measure() -> Result<()> {
             // Said before everything else is measured, not after.
             let schema = Schema::new()?;
             measure_containers(&mut report).await?;
+            session::measure(&mut report).await?;
             isolates::measure(&mut report).await?;
             tokens::measure(&mut report).await?;
             registry::measure(schema, &mut report).await?;
@@ -62,13 +64,14 @@ async fn measure() -> Result<()> {
             fleet::measure(&mut report).await?;
         }
         Some("isolates") => isolates::measure(&mut report).await?,
+        Some("session") => session::measure(&mut report).await?,
         Some("tokens") => tokens::measure(&mut report).await?,
         Some("registry") => registry::measure(Schema::new()?, &mut report).await?,
         Some("audit") => audit::measure(&mut report).await?,
         Some("fleet") => fleet::measure(&mut report).await?,
         Some(other) => {
             bail!(
-                "unknown part {other:?}; there are isolates, tokens, registry, audit and fleet, and all without a word"
+                "unknown part {other:?}; there are isolates, session, tokens, registry, audit and fleet, and all without a word"
             )
         }
     }

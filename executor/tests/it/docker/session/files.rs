@@ -165,7 +165,10 @@ async fn nothing_leads_out_of_the_workspace_and_nothing_special_is_waited_for() 
     );
 
     // Somebody swaps the folder for a link and back while files are written and read through it.
-    let swap = "mkdir -p here; for i in $(seq 2000); do mv here there 2>/dev/null; ln -s /tmp here 2>/dev/null; rm here; mv there here; done";
+    let swap = "node -e \"const fs = require('node:fs'); const end = Date.now() + 3000; fs.mkdirSync('here');
+        const attempt = (f, ...args) => { try { f(...args) } catch {} };
+        while (Date.now() < end) { attempt(fs.renameSync, 'here', 'there'); attempt(fs.symlinkSync, '/tmp', 'here');
+            attempt(fs.unlinkSync, 'here'); attempt(fs.renameSync, 'there', 'here') }\"";
     let swapping = sandbox.sh(swap);
     let using = async {
         for n in 0..100 {

@@ -30,7 +30,7 @@ use tonic::Streaming;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::docker::rig::{DockerRig, small};
+use crate::docker::rig::DockerRig;
 use crate::rig::{job, within};
 
 type Sandboxes = SandboxesClient<InterceptedService<Channel, AttachToken>>;
@@ -72,7 +72,7 @@ impl SessionRig {
     }
 
     pub async fn with(limits: SandboxLimits) -> Self {
-        let mut config = small();
+        let mut config = crate::docker::dependencies::config();
         config.pool.floor = 0;
         let docker = DockerRig::without_waiting(config);
         crate::rig::eventually("the image", async || {
