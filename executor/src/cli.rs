@@ -3,7 +3,10 @@
 mod engine;
 mod node;
 
-use clap::{Parser, Subcommand};
+use std::env;
+use std::ffi::{OsStr, OsString};
+
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use dynamic_mcp_shared::policy::SandboxPolicy;
 use dynamic_mcp_shared::tls::TlsArgs;
 
@@ -37,6 +40,24 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
+impl Cli {
+    /// Reads this process's arguments and environment. A variable that is empty counts as not set, as compose files leave them.
+    ///
+    /// # Errors
+    /// A message for the terminal, or the help that was asked for: [`clap::Error::exit`] prints either.
+    pub fn read() -> Result<Self, clap::Error> {
+        let command = Self::command().mut_args(|arg| empty_is_unset(arg, &|name| env::var_os(name)));
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
+}
+
+fn empty_is_unset(arg: Arg, environment: &impl Fn(&OsStr) -> Option<OsString>) -> Arg {
+    let empty = arg
+        .get_env()
+        .is_some_and(|name| environment(name).is_none_or(|value| value.is_empty()));
+    if empty { arg.env(None) } else { arg }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Tell whether the executor with these settings can run jobs: 0 if it can, 1 and why if not; for a container's health check
@@ -45,13 +66,24 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_not_set() {
+        let takes_its_variable = |value: &'static str| {
+            let cli = Cli::command().mut_args(|arg| empty_is_unset(arg, &|_| Some(OsString::from(value))));
+            let limit = cli
+                .get_arguments()
+                .find(|arg| arg.get_id() == "sandbox_memory_limit");
+            limit.unwrap().get_env().is_some()
+        };
+        assert!(takes_its_variable("256m"));
+        assert!(!takes_its_variable(""));
     }
 
     #[test]

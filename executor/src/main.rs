@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use dynamic_mcp_executor::app::App;
 use dynamic_mcp_executor::cli::{Cli, Command};
 use dynamic_mcp_executor::config::{self, Config};
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     dynamic_mcp_executor::isolate::enter();
     // Before there is a second thread: it changes the environment.
     let _absent = dotenvy::dotenv();
-    let cli = Cli::parse();
+    let cli = Cli::read().unwrap_or_else(|error| error.exit());
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
