@@ -186,3 +186,23 @@ docker_daemon_json() {
   local IFS=,
   printf '{"runtimes": {%s}}\n' "${entries[*]}"
 }
+
+# docker_build ARGUMENT…: `docker build` by a client that has BuildKit: one with the plugin buildx, or one of before 23, which
+# needed none.
+docker_build() {
+  docker_builder_find
+  DOCKER_BUILDKIT=1 "$docker_builder" build --progress plain "$@"
+}
+
+docker_builder_find() {
+  [[ -z ${docker_builder:-} ]] || return 0
+  local client version
+  while read -r client; do
+    version=$("$client" version --format '{{.Client.Version}}' 2>/dev/null || true)
+    if "$client" buildx version >/dev/null 2>&1 || ((${version%%.*} < 23)); then
+      docker_builder=$client
+      return 0
+    fi
+  done < <(type -ap docker)
+  die "no docker client here has BuildKit: install docker-buildx (docker-buildx-plugin), then run this again"
+}

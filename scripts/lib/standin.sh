@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Stand-ins for public images, made on the host and imported, so that no container needs the network for it.
+# Stand-ins for public images. Those that sandboxes run are made on the host and imported, so that no container needs the network
+# for it; the others are built on them with Debian's packages.
 
 standin_label=dynamic-mcp.standin
 standin_suite=bookworm
@@ -18,6 +19,86 @@ standin_node() {
     --change "ENV NODE_VERSION=$standin_node_version" \
     --change 'ENTRYPOINT ["docker-entrypoint.sh"]' \
     --change 'CMD ["node"]'
+}
+
+# What the Dockerfiles build with: the toolchain of this machine and Debian's linker.
+standin_rust() {
+  say "building a stand-in of $1 with this machine's Rust (label $standin_label)"
+  standin_context=$(mktemp -d)
+  cat >"$standin_context/Dockerfile" <<EOF_DOCKERFILE
+FROM debian:$standin_suite-slim
+RUN $(standin_apt gcc libc6-dev)
+COPY bin/ /usr/local/cargo/bin/
+COPY lib/ /usr/local/cargo/lib/
+ENV CARGO_HOME=/usr/local/cargo PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+EOF_DOCKERFILE
+  tar -C "$(cd "$root" && rustc --print sysroot)" -c bin/cargo bin/rustc lib -C "$standin_context" Dockerfile |
+    standin_build "$1"
+  rm -rf "$standin_context"
+}
+
+# A server as Debian has it, that is started as the image it stands in for.
+standin_service() {
+  local image=$1 packages start
+  case $image in
+    postgres:*) packages='postgresql' start='ENTRYPOINT ["bash", "/usr/local/bin/docker-entrypoint.sh"]' ;;
+    redis:*) packages='redis-server' start='CMD ["redis-server"]' ;;
+    haproxy:*)
+      packages='haproxy'
+      start='USER haproxy
+CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]'
+      ;;
+    docker:*) packages='docker.io iptables' start='CMD ["dockerd"]' ;;
+  esac
+  say "building a stand-in of $image with Debian's $packages (label $standin_label)"
+  # shellcheck disable=SC2086 # a list of packages
+  standin_build "$image" <<EOF_DOCKERFILE
+FROM debian:$standin_suite-slim
+RUN $(standin_apt $packages)
+RUN echo $(standin_postgres_start | base64 -w 0) | base64 -d >/usr/local/bin/docker-entrypoint.sh
+$start
+EOF_DOCKERFILE
+}
+
+# As much of what postgres:17 does at its start as the compose file asks for.
+standin_postgres_start() {
+  cat <<'SCRIPT'
+set -eu
+PGDATA=/var/lib/postgresql/data
+PATH=$PATH:$(echo /usr/lib/postgresql/*/bin)
+if [ "$(id -u)" = 0 ]; then
+  mkdir -p "$PGDATA" /run/postgresql
+  chown postgres:postgres "$PGDATA" /run/postgresql
+  chmod 700 "$PGDATA"
+  exec setpriv --reuid postgres --regid postgres --clear-groups bash "$0"
+fi
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+  initdb --pgdata "$PGDATA" --username postgres --pwfile "$POSTGRES_PASSWORD_FILE" --auth-local trust --auth-host scram-sha-256
+  echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
+  pg_ctl --pgdata "$PGDATA" --wait --options "-c listen_addresses=''" start
+  psql --username postgres --dbname postgres --command "CREATE DATABASE $POSTGRES_DB"
+  for script in /docker-entrypoint-initdb.d/*.sh; do
+    sh "$script"
+  done
+  pg_ctl --pgdata "$PGDATA" --wait --mode fast stop
+fi
+exec postgres -D "$PGDATA" -c 'listen_addresses=*'
+SCRIPT
+}
+
+# The step of a Dockerfile that installs packages.
+standin_apt() {
+  echo "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $* &&" \
+    "rm -rf /var/lib/apt/lists/*"
+}
+
+# standin_build IMAGE: the context, or the Dockerfile alone, comes on stdin.
+standin_build() {
+  local log
+  log=$(mktemp)
+  docker_build --tag "$1" --label "$standin_label=true" - >"$log" 2>&1 ||
+    die "the stand-in of $1 can't be built ($(tail -n 3 "$log" | tr '\n' ' '))"
+  rm -f "$log"
 }
 
 standin_workspace() {
