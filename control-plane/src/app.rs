@@ -22,7 +22,7 @@ use crate::auth::{AdminGate, Gate, JwksUrl};
 use crate::catalog::{Catalog, CatalogConfig, CatalogDeps};
 use crate::config::{Cli, Settings, Transport, runtime_config};
 use crate::fleet_admin::FleetAdmin;
-use crate::guard::{Guard, MemoryGuard};
+use crate::guard::{Guard, Lease, MemoryGuard, RedisGuard, RedisGuardConfig};
 use crate::http::{self, HttpState, Metrics, OriginPolicy, ServerConfig};
 use crate::jobs::{Jobs, JobsDeps};
 use crate::mcp::http::HttpMcpConfig;
@@ -76,7 +76,7 @@ impl App {
         };
         let cache = Arc::new(ToolCache::new(registry.clone(), defaults, &lifecycle));
         let fleet = Arc::new(Fleet::default());
-        let others = redis.map(|redis| Others {
+        let others = redis.clone().map(|redis| Others {
             redis,
             replica: replica.clone(),
         });
@@ -91,7 +91,7 @@ impl App {
 
         let runtimes = Arc::new(Runtimes::new(fleet.clone(), settings.registry.default_runtime));
         let scheduler = Arc::new(Scheduler::new(fleet.clone(), SchedulerConfig::default()));
-        let guard: Arc<dyn Guard> = Arc::new(MemoryGuard::new(settings.guard));
+        let guard = guard(&settings, redis, replica.clone(), &lifecycle);
         let jobs = Arc::new(Jobs::new(JobsDeps {
             guard: guard.clone(),
             cache: cache.clone(),
@@ -253,6 +253,24 @@ impl App {
         }
         tracing::info!("stopped");
     }
+}
+
+/// One for all replicas where they share a Redis.
+fn guard(
+    settings: &Settings,
+    redis: Option<Redis>,
+    replica: ReplicaId,
+    lifecycle: &Lifecycle,
+) -> Arc<dyn Guard> {
+    let Some(redis) = redis else {
+        return Arc::new(MemoryGuard::new(settings.guard));
+    };
+    let config = RedisGuardConfig {
+        guard: settings.guard,
+        on_loss: settings.guard_on_loss,
+        lease: Lease::default(),
+    };
+    Arc::new(RedisGuard::start(config, redis, replica, lifecycle))
 }
 
 async fn executors(

@@ -1,7 +1,9 @@
 //! How many calls run at once, and how many may begin in a window of time.
 
+mod advice;
 mod fairness;
 mod memory;
+mod redis;
 mod scopes;
 mod slots;
 mod window;
@@ -11,10 +13,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dynamic_mcp_shared::ids::TenantId;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
+use crate::metric_names;
 use crate::tenant::TenantLimits;
 
-pub use self::memory::{MemoryGuard, MemoryGuardConfig};
+pub use self::memory::MemoryGuard;
+pub use self::redis::{Lease, OnStoreLoss, RedisGuard, RedisGuardConfig};
+
+/// How a refusal names what all scopes of a tenant share.
+const ALL_SCOPES: &str = "all tools together";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardConfig {
+    pub limits: GuardLimits,
+    /// How long a call may wait for a slot; zero refuses at once.
+    pub queue_wait: Duration,
+    /// How many calls may wait at the same time.
+    pub max_waiting: usize,
+}
 
 /// What is counted apart: `dynamic.exec.<tool>` for a call of a tool, `run_js_ephemeral` for an ephemeral run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,9 +69,12 @@ pub trait Guard: Send + Sync + 'static {
     async fn metrics(&self, tenant: &TenantId, share: Share) -> GuardMetrics;
 }
 
-pub trait Permit: Send {
+pub trait Permit: Send + Sync {
     /// Counts the execution among the failed ones of its scope.
     fn mark_failed(&mut self);
+
+    /// Cancelled when the execution must end, since its slot is about to be another's.
+    fn revoked(&self) -> &CancellationToken;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +96,11 @@ pub enum Refusal {
         by_tenant: bool,
         retry_after: Duration,
     },
+    #[error(
+        "the limits can't be checked, since the store that replicas share is away; try again in {} ms",
+        retry_after.as_millis()
+    )]
+    StoreLost { retry_after: Duration },
 }
 
 fn taken(limit: u32, by_tenant: bool) -> String {
@@ -89,8 +114,19 @@ fn taken(limit: u32, by_tenant: bool) -> String {
 impl Refusal {
     pub fn retry_after(&self) -> Duration {
         match self {
-            Refusal::Rate { retry_after, .. } | Refusal::Concurrency { retry_after, .. } => *retry_after,
+            Refusal::Rate { retry_after, .. }
+            | Refusal::Concurrency { retry_after, .. }
+            | Refusal::StoreLost { retry_after } => *retry_after,
         }
+    }
+
+    fn count(&self) {
+        let reason = match self {
+            Refusal::Rate { .. } => "rate",
+            Refusal::Concurrency { .. } => "concurrency",
+            Refusal::StoreLost { .. } => "store_lost",
+        };
+        metrics::counter!(metric_names::GUARD_REFUSALS, "reason" => reason).increment(1);
     }
 }
 
@@ -101,6 +137,17 @@ pub struct GuardLimits {
     /// Of one scope.
     pub max_calls_per_window: u32,
     pub window_ms: u64,
+}
+
+impl GuardLimits {
+    fn of(self, share: Share) -> TenantGuardLimits {
+        TenantGuardLimits {
+            max_concurrency: self.max_concurrency.min(share.max_concurrency),
+            max_calls_per_window: self.max_calls_per_window,
+            max_tenant_calls_per_window: share.max_calls_per_window,
+            window_ms: self.window_ms,
+        }
+    }
 }
 
 /// What is allowed a tenant.
@@ -122,6 +169,9 @@ pub struct GuardMetrics {
     pub active_executions: u32,
     pub limits: TenantGuardLimits,
     pub scopes: Vec<ScopeMetrics>,
+    /// The store that replicas share is away, so that these are the counts of one replica.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub only_this_replica: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

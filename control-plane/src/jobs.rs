@@ -15,6 +15,7 @@ use dynamic_mcp_shared::policy;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use self::locks::LockCache;
@@ -234,7 +235,7 @@ impl Jobs {
         let (ended, runtime, entry) = match (admitted, self.deps.audit.begin(caller, what.action()).await) {
             (Ok((work, mut permit)), Ok(entry)) => {
                 let (ended, runtime) = self
-                    .execute(caller, id.clone(), work, progress)
+                    .execute(caller, id.clone(), work, permit.revoked(), progress)
                     .instrument(span)
                     .await;
                 if !ended.outcome().is_ok() {
@@ -290,6 +291,7 @@ impl Jobs {
         caller: &Caller,
         id: JobId,
         work: Work,
+        revoked: &CancellationToken,
         progress: Option<mpsc::Sender<Progress>>,
     ) -> (Ended, Option<Runtime>) {
         let cancel = caller.cancel.child_token();
@@ -308,6 +310,15 @@ impl Jobs {
             () = self.deps.lifecycle.hard().cancelled() => {
                 cancel.cancel();
                 run.await
+            }
+            () = revoked.cancelled() => {
+                cancel.cancel();
+                match run.await {
+                    (Ended::Scheduled(Scheduled::Cancelled), runtime) if !caller.cancel.is_cancelled() => {
+                        (Ended::Revoked, runtime)
+                    }
+                    ended => ended,
+                }
             }
         }
     }

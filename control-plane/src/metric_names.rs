@@ -20,9 +20,13 @@ pub const CALL_STAGE_SECONDS: &str = "dynamic_mcp_call_stage_seconds";
 /// Where the sandbox of a job came from. Labels: `placement` ([`dynamic_mcp_shared::job::Placement::as_str`]) and `runtime`
 /// ([`dynamic_mcp_shared::job::Runtime::as_str`]).
 pub const PLACEMENTS: &str = "dynamic_mcp_placements_total";
-/// Label `reason`: `rate`, `concurrency`.
+/// Label `reason`: `rate`, `concurrency`, `store_lost`.
 pub const GUARD_REFUSALS: &str = "dynamic_mcp_guard_refusals_total";
+/// Of this replica.
 pub const GUARD_ACTIVE: &str = "dynamic_mcp_guard_active_executions";
+/// With Redis only, as the next.
+pub const GUARD_REVOKED: &str = "dynamic_mcp_guard_revoked_total";
+pub const GUARD_REPLICAS: &str = "dynamic_mcp_guard_replicas";
 /// Label `kind`: `write` (an attempt to write failed), `lost` (a line that will never be written), `refused` (an action that
 /// was refused for want of its entry), `store` (an attempt to reach the other store failed), `unsent` (a line that the database
 /// will never have), `foreign` (a line in the file that no server wrote).
@@ -91,7 +95,12 @@ pub fn describe() {
     describe_histogram!(CALL_STAGE_SECONDS, Unit::Seconds, "Where the time of a call goes");
     describe_counter!(PLACEMENTS, "Jobs by where their sandbox came from");
     describe_counter!(GUARD_REFUSALS, "Calls that the guard refused");
-    describe_gauge!(GUARD_ACTIVE, "Executions that hold a permit");
+    describe_gauge!(GUARD_ACTIVE, "Executions of this replica that hold a permit");
+    describe_counter!(
+        GUARD_REVOKED,
+        "Executions that were ended because their permit could not be renewed"
+    );
+    describe_gauge!(GUARD_REPLICAS, "Replicas that share the guard's limits");
     describe_counter!(AUDIT_ERRORS, "Faults of the audit log");
     describe_counter!(HTTP_REFUSALS, "Requests refused before MCP saw them");
     describe_gauge!(HTTP_CONNECTIONS, "Open HTTP connections");

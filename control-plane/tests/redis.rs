@@ -12,6 +12,8 @@ mod cluster;
 mod encrypted;
 #[path = "redis/loss.rs"]
 mod loss;
+#[path = "redis/nodes.rs"]
+mod nodes;
 #[path = "redis/rig.rs"]
 mod rig;
 #[path = "redis/server.rs"]

@@ -21,6 +21,7 @@ pub use self::registry::{BackendKind, RegistryArgs};
 pub use self::tenant::TenantArgs;
 use super::secret::parse_secret;
 use crate::audit::OnLoss;
+use crate::guard::OnStoreLoss;
 use crate::mcp::Profile;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -109,6 +110,17 @@ pub struct GuardArgs {
         value_parser = clap::value_parser!(u32).range(0..=1_000_000)
     )]
     pub tool_queue_max: u32,
+
+    /// What calls do while the Redis is away that replicas share: closed refuses them, local lets each replica enforce its
+    /// part of the limits
+    #[arg(
+        long,
+        env = "MCP_GUARD_ON_LOSS",
+        value_name = "POLICY",
+        default_value = "closed",
+        value_parser = parse_on_store_loss
+    )]
+    pub guard_on_loss: OnStoreLoss,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -236,10 +248,6 @@ pub struct TelemetryArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Not available yet (start-up fails when one is set)")]
 pub struct LaterArgs {
-    /// What the guard does without its Redis
-    #[arg(long, env = "MCP_GUARD_ON_LOSS", value_name = "POLICY")]
-    pub guard_on_loss: Option<String>,
-
     /// Seconds without use after which a sandbox session ends
     #[arg(long, env = "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", value_name = "SECONDS")]
     pub sandbox_session_timeout_seconds: Option<String>,
@@ -262,6 +270,14 @@ fn parse_on_loss(text: &str) -> Result<OnLoss, String> {
         "block" => Ok(OnLoss::Block),
         "continue" => Ok(OnLoss::Continue),
         _ => Err("block or continue".to_owned()),
+    }
+}
+
+fn parse_on_store_loss(text: &str) -> Result<OnStoreLoss, String> {
+    match text {
+        "closed" => Ok(OnStoreLoss::Closed),
+        "local" => Ok(OnStoreLoss::Local),
+        _ => Err("closed or local".to_owned()),
     }
 }
 

@@ -31,6 +31,7 @@ pub fn runtime_config(settings: &Settings) -> Value {
             "windowMs": settings.guard.limits.window_ms,
             "queueWaitMs": millis(settings.guard.queue_wait),
             "queueMax": settings.guard.max_waiting,
+            "onLoss": settings.guard_on_loss.as_str(),
         },
         "tenantDefaults": settings.tenant,
         "auth": auth(settings),

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 
 use super::{AuthSettings, Transport};
 use crate::audit::AuditConfig;
-use crate::guard::MemoryGuardConfig;
+use crate::guard::{GuardConfig, OnStoreLoss};
 use crate::mcp::Profile;
 use crate::redis::RedisConfig;
 use crate::registry::{PostgresConfig, RuntimeChoice};
@@ -29,7 +29,9 @@ pub struct Settings {
     pub auth: Option<AuthSettings>,
     pub registry: RegistrySettings,
     pub policy: SandboxPolicy,
-    pub guard: MemoryGuardConfig,
+    pub guard: GuardConfig,
+    /// Of a guard that replicas share.
+    pub guard_on_loss: OnStoreLoss,
     /// What a tenant may have for which nothing is set.
     pub tenant: TenantLimits,
     pub audit: AuditConfig,

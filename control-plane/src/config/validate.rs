@@ -18,7 +18,7 @@ use super::sources::Given;
 use super::{AuthMode, AuthSettings, BackendKind, ConfigError, Transport, fault};
 use crate::audit::command::AuditPlaces;
 use crate::audit::{AuditConfig, KeyFile, OnLoss};
-use crate::guard::{GuardLimits, MemoryGuardConfig};
+use crate::guard::{GuardConfig, GuardLimits};
 use crate::redis::RedisConfig;
 use crate::registry::PostgresConfig;
 use crate::tenant::TenantLimits;
@@ -52,7 +52,12 @@ const FLEET_ONLY: [&str; 6] = [
     tls::KEY_FILE,
     tls::INSECURE,
 ];
-const REDIS_ONLY: [&str; 3] = ["MCP_REDIS_CLUSTER", "MCP_REDIS_CA_FILE", "MCP_REDIS_PREFIX"];
+const REDIS_ONLY: [&str; 4] = [
+    "MCP_REDIS_CLUSTER",
+    "MCP_REDIS_CA_FILE",
+    "MCP_REDIS_PREFIX",
+    "MCP_GUARD_ON_LOSS",
+];
 const AUDIT_ONLY: [&str; 7] = [
     "MCP_AUDIT_FILE",
     "MCP_AUDIT_KEY_FILE",
@@ -110,6 +115,7 @@ impl Config {
             registry,
             policy: self.policy.clone(),
             guard: self.guard(),
+            guard_on_loss: self.guard.guard_on_loss,
             tenant: self.tenant_defaults(),
             audit,
             fleet,
@@ -123,7 +129,6 @@ impl Config {
     fn refuse_what_comes_later(&self) -> Result<(), ConfigError> {
         let later = &self.later;
         let settings = [
-            ("MCP_GUARD_ON_LOSS", later.guard_on_loss.is_some()),
             (
                 "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS",
                 later.sandbox_session_timeout_seconds.is_some(),
@@ -342,9 +347,9 @@ impl Config {
         }
     }
 
-    fn guard(&self) -> MemoryGuardConfig {
+    fn guard(&self) -> GuardConfig {
         let args = &self.guard;
-        MemoryGuardConfig {
+        GuardConfig {
             limits: GuardLimits {
                 max_concurrency: args.tool_max_concurrency,
                 max_calls_per_window: args.tool_max_calls_per_window,

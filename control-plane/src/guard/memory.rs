@@ -9,40 +9,20 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use dynamic_mcp_shared::ids::TenantId;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::scopes::{Bounds, Counted, ScopeState, Scopes};
-use super::slots::{Slot, Slots, Taken};
+use super::advice::{Advice, whole_ms};
+use super::scopes::{BOUNDS, Counted, ScopeState, Scopes};
+use super::slots::{Slot, Slots};
 use super::window::WindowLimit;
-use super::{Guard, GuardLimits, GuardMetrics, Permit, Refusal, Scope, Share, TenantGuardLimits};
+use super::{ALL_SCOPES, Guard, GuardConfig, GuardMetrics, Permit, Refusal, Scope, Share};
 use crate::metric_names;
-
-const BOUNDS: Bounds = Bounds {
-    scopes_per_tenant: 4_096,
-    tenants: 10_000,
-};
-/// What a client is told to wait before a slot may be free lies between these.
-const MIN_RETRY: Duration = Duration::from_millis(50);
-const MAX_RETRY: Duration = Duration::from_secs(30);
-/// How a refusal names what all scopes of a tenant share.
-const ALL_SCOPES: &str = "all tools together";
-/// What an execution is taken to last before one has ended.
-const FIRST_GUESS_US: u64 = 500_000;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemoryGuardConfig {
-    pub limits: GuardLimits,
-    /// How long a call may wait for a slot; zero refuses at once.
-    pub queue_wait: Duration,
-    /// How many calls may wait at the same time.
-    pub max_waiting: usize,
-}
 
 #[derive(Debug)]
 pub struct MemoryGuard {
@@ -51,24 +31,28 @@ pub struct MemoryGuard {
 
 #[derive(Debug)]
 struct Shared {
-    config: MemoryGuardConfig,
+    config: GuardConfig,
     slots: Arc<Slots>,
     scopes: Mutex<Scopes>,
-    /// A moving average of how long executions hold their slot. Two that end at once may lose one sample.
-    typical_run_us: AtomicU64,
+    advice: Advice,
 }
 
 impl MemoryGuard {
-    pub fn new(config: MemoryGuardConfig) -> Self {
+    pub fn new(config: GuardConfig) -> Self {
         let window = Duration::from_millis(config.limits.window_ms);
         Self {
             shared: Arc::new(Shared {
                 config,
                 slots: Slots::new(config.limits.max_concurrency, config.max_waiting),
                 scopes: Mutex::new(Scopes::new(BOUNDS, window)),
-                typical_run_us: AtomicU64::new(FIRST_GUESS_US),
+                advice: Advice::default(),
             }),
         }
+    }
+
+    /// Counts an execution in that runs already.
+    pub(super) fn occupy(&self, tenant: &TenantId) -> Slot {
+        self.shared.slots.occupy(tenant)
     }
 }
 
@@ -76,13 +60,13 @@ impl MemoryGuard {
 impl Guard for MemoryGuard {
     async fn acquire(&self, scope: &Scope, share: Share) -> Result<Box<dyn Permit>, Refusal> {
         let shared = &self.shared;
-        let place = shared.hold_place(scope, share).inspect_err(count_refusal)?;
+        let place = shared.hold_place(scope, share).inspect_err(Refusal::count)?;
         let wait = shared.config.queue_wait;
         let slot = match shared.slots.take(&scope.tenant, share, wait).await {
             Ok(slot) => slot,
             Err(taken) => {
                 place.counted.scope.counters.count_rejected_concurrency();
-                return Err(shared.concurrency_refusal(taken)).inspect_err(count_refusal);
+                return Err(shared.advice.refusal(taken)).inspect_err(Refusal::count);
             }
         };
         let scope = place.begin();
@@ -92,21 +76,17 @@ impl Guard for MemoryGuard {
             scope,
             failed: false,
             begun: Instant::now(),
+            revoked: CancellationToken::new(),
             _slot: slot,
         }))
     }
 
     async fn metrics(&self, tenant: &TenantId, share: Share) -> GuardMetrics {
-        let limits = self.shared.config.limits;
         GuardMetrics {
             active_executions: self.shared.slots.running(tenant),
-            limits: TenantGuardLimits {
-                max_concurrency: limits.max_concurrency.min(share.max_concurrency),
-                max_calls_per_window: limits.max_calls_per_window,
-                max_tenant_calls_per_window: share.max_calls_per_window,
-                window_ms: limits.window_ms,
-            },
+            limits: self.shared.config.limits.of(share),
             scopes: self.shared.scopes.lock().metrics(tenant),
+            only_this_replica: false,
         }
     }
 }
@@ -150,19 +130,6 @@ impl Shared {
             retry_after: whole_ms(wait.unwrap_or(self.config.queue_wait)),
         }
     }
-
-    /// An estimate: those who wait go first, and each slot is free again after a typical run.
-    fn concurrency_refusal(&self, taken: Taken) -> Refusal {
-        let ahead = u32::try_from(taken.ahead).unwrap_or(u32::MAX);
-        let typical = Duration::from_micros(self.typical_run_us.load(Ordering::Relaxed));
-        let wait = typical.saturating_mul(ahead.saturating_add(1)) / taken.limit.max(1);
-        let wait = if taken.limit == 0 { MAX_RETRY } else { wait };
-        Refusal::Concurrency {
-            limit: taken.limit,
-            by_tenant: taken.by_tenant,
-            retry_after: whole_ms(wait.clamp(MIN_RETRY, MAX_RETRY)),
-        }
-    }
 }
 
 /// A place in the windows that is given back unless the call begins.
@@ -203,6 +170,8 @@ struct MemoryPermit {
     scope: Arc<ScopeState>,
     failed: bool,
     begun: Instant,
+    /// Never: what is in this process is not lost but with it.
+    revoked: CancellationToken,
     /// Free again when the permit is dropped.
     _slot: Slot,
 }
@@ -213,30 +182,17 @@ impl Permit for MemoryPermit {
             self.scope.counters.count_failed();
         }
     }
+
+    fn revoked(&self) -> &CancellationToken {
+        &self.revoked
+    }
 }
 
 impl Drop for MemoryPermit {
     fn drop(&mut self) {
         metrics::gauge!(metric_names::GUARD_ACTIVE).decrement(1.0);
-        let run = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let typical = self.shared.typical_run_us.load(Ordering::Relaxed);
-        let average = (typical.saturating_mul(7).saturating_add(run)) / 8;
-        self.shared.typical_run_us.store(average, Ordering::Relaxed);
+        self.shared.advice.learn(self.begun.elapsed());
     }
-}
-
-fn count_refusal(refusal: &Refusal) {
-    let reason = match refusal {
-        Refusal::Rate { .. } => "rate",
-        Refusal::Concurrency { .. } => "concurrency",
-    };
-    metrics::counter!(metric_names::GUARD_REFUSALS, "reason" => reason).increment(1);
-}
-
-/// Rounded up, so that a client that waits as many milliseconds as it is told does not come too early.
-fn whole_ms(wait: Duration) -> Duration {
-    let ms = wait.as_nanos().div_ceil(1_000_000).max(1);
-    Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

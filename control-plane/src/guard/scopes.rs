@@ -17,6 +17,11 @@ const OVERFLOW_SCOPE: &str = "other";
 /// A full table is searched for idle entries at most this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+pub(super) const BOUNDS: Bounds = Bounds {
+    scopes_per_tenant: 4_096,
+    tenants: 10_000,
+};
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// How many scopes of one tenant are told apart.

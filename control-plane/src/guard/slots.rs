@@ -96,6 +96,14 @@ impl Slots {
         }
     }
 
+    /// The slot of an execution that runs anyway: there may be none for it, and then the next ones wait for two.
+    pub(super) fn occupy(self: &Arc<Self>, tenant: &TenantId) -> Slot {
+        let mut state = self.state.lock();
+        state.tenants.entry(tenant.clone()).or_default();
+        state.start(tenant);
+        self.slot(tenant)
+    }
+
     fn take_now_or_queue(
         self: &Arc<Self>,
         tenant: &TenantId,
@@ -351,6 +359,18 @@ mod tests {
             drop(running);
             running = flood.await.unwrap().unwrap();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_anyway_takes_a_slot_from_who_comes() {
+        let slots = Slots::new(2, 10);
+        let occupied: Vec<_> = (0..3).map(|_| slots.occupy(&tenant("a"))).collect();
+        let waits = wait(&slots, "a", 9).await;
+        let mut occupied = occupied.into_iter();
+        drop(occupied.next());
+        assert!(now(&slots, "b", 9).await.is_err(), "as many as there are run");
+        drop(occupied.next());
+        assert!(waits.await.unwrap().is_ok());
     }
 
     #[tokio::test(start_paused = true)]

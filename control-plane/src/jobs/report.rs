@@ -52,6 +52,8 @@ pub(super) enum Ended {
     /// What holds for the tenant is not known.
     UnknownTenant(RegistryError),
     Unaudited(Unaudited),
+    /// Its permit was lost while it ran.
+    Revoked,
     Scheduled(Scheduled),
 }
 
@@ -75,6 +77,7 @@ impl Ended {
             | Ended::UnknownTenant(_)
             | Ended::Unaudited(_) => Outcome::NeverStarted,
             Ended::Scheduled(Scheduled::Finished { finished, .. }) => finished.outcome,
+            Ended::Revoked => Outcome::Interrupted,
             Ended::Scheduled(Scheduled::NeverStarted { .. }) => Outcome::NeverStarted,
             Ended::Scheduled(Scheduled::Interrupted { .. }) => Outcome::Interrupted,
             Ended::Scheduled(Scheduled::Cancelled) => Outcome::Cancelled,
@@ -133,6 +136,7 @@ impl JobReport {
                 report.reason = Some(match refusal {
                     Refusal::Rate { .. } => "rate_limited",
                     Refusal::Concurrency { .. } => "concurrency_limited",
+                    Refusal::StoreLost { .. } => "guard_unavailable",
                 });
                 report.retry_after = Some(refusal.retry_after());
                 report.error = Some(ToolError::new("Refused", refusal.to_string()));
@@ -153,6 +157,11 @@ impl JobReport {
                 report.retry_after = Some(CAPACITY_RETRY_AFTER);
                 let text = format!("nothing ran: {unaudited}");
                 report.error = Some(ToolError::new("Refused", text));
+            }
+            Ended::Revoked => {
+                let text = "the call was ended and may have run in part: its permit could not be renewed, because the store \
+                            that replicas share was away";
+                report.error = Some(ToolError::new("Interrupted", text));
             }
             Ended::Scheduled(scheduled) => report.add(scheduled),
         }
@@ -217,6 +226,17 @@ mod tests {
             (Outcome::NeverStarted, Some("concurrency_limited"))
         );
         assert_eq!(report.retry_after, Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn a_call_whose_permit_was_lost_is_interrupted_and_says_why() {
+        let report = report(Ended::Revoked);
+        assert_eq!((report.outcome, report.reason), (Outcome::Interrupted, None));
+        assert!(
+            report
+                .error
+                .is_some_and(|error| error.message.contains("its permit could not be renewed"))
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Every key and channel that is ours. All begin with one prefix, and those that one script touches share a hash tag, so
 //! that a cluster keeps them on one node. Whoever writes one gives it a time to live.
 
-use dynamic_mcp_shared::ids::ExecutorId;
+use dynamic_mcp_shared::ids::{ExecutorId, TenantId};
 
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -38,5 +38,35 @@ impl Keys {
     /// Of one group: keys of one group are on one node of a cluster.
     fn of_group(&self, group: &str, rest: &str) -> String {
         format!("{{{}:{group}}}:{rest}", self.prefix)
+    }
+
+    /// What the guard's scripts share: meta, leases, lanes, queue, waiting.
+    pub fn guard_slots(&self) -> [String; 5] {
+        ["meta", "leases", "lanes", "queue", "waiting"].map(|name| self.of_group("guard", name))
+    }
+
+    /// The replicas that live.
+    pub fn guard_replicas(&self) -> String {
+        self.of_group("guard", "replicas")
+    }
+
+    /// The beginnings and the held places of a tenant's scope; without a scope, of all of them together.
+    pub fn guard_window(&self, tenant: &TenantId, scope: Option<&str>) -> [String; 2] {
+        let of = match scope {
+            // No tenant's name has a space in it.
+            Some(scope) => format!("scope:{tenant} {scope}"),
+            None => format!("tenant:{tenant}"),
+        };
+        ["begun", "held"].map(|name| self.of_group("guard", &format!("{name}:{of}")))
+    }
+
+    /// The counts of a tenant and the scopes that it used.
+    pub fn guard_counts(&self, tenant: &TenantId) -> [String; 2] {
+        ["counts", "scopes"].map(|name| self.of_group("guard", &format!("{name}:{tenant}")))
+    }
+
+    /// What the channel begins with on which a replica is told; its id follows.
+    pub fn guard_channel(&self) -> String {
+        self.of_group("guard", "told:")
     }
 }

@@ -8,7 +8,7 @@ use dynamic_mcp_control_plane::audit::{Audit, Trail};
 use dynamic_mcp_control_plane::auth::{AdminGate, Gate};
 use dynamic_mcp_control_plane::catalog::{Catalog, CatalogConfig, CatalogDeps};
 use dynamic_mcp_control_plane::fleet_admin::FleetAdmin;
-use dynamic_mcp_control_plane::guard::{Guard, GuardLimits, MemoryGuard, MemoryGuardConfig, Share};
+use dynamic_mcp_control_plane::guard::{Guard, GuardConfig, GuardLimits, MemoryGuard, Share};
 use dynamic_mcp_control_plane::jobs::{Jobs, JobsDeps};
 use dynamic_mcp_control_plane::mcp::http::{HttpMcpConfig, McpService};
 use dynamic_mcp_control_plane::mcp::{self, McpDeps, Profile};
@@ -213,8 +213,8 @@ fn defaults() -> TenantDefaults {
     }
 }
 
-fn guard_config() -> MemoryGuardConfig {
-    MemoryGuardConfig {
+fn guard_config() -> GuardConfig {
+    GuardConfig {
         limits: GuardLimits {
             max_concurrency: 64,
             max_calls_per_window: 10_000,

@@ -3,87 +3,24 @@
 use std::collections::HashSet;
 
 use dynamic_mcp_control_plane::redis::{Heard, RedisConfig};
-use redis::{Client, Script};
+use redis::Script;
 
+use crate::nodes::{Cluster, ask};
 use crate::rig::{SOON, config, connect};
-use crate::server::{PASSWORD, Server, free_port};
+use crate::server::Server;
 
-const SLOTS: [(u16, u16); 3] = [(0, 5460), (5461, 10922), (10923, 16383)];
-
-struct Cluster {
-    nodes: Vec<Server>,
-}
-
-impl Cluster {
-    async fn start() -> Self {
-        let mut nodes = Vec::new();
-        for _ in SLOTS {
-            let (port, bus) = (free_port().await, free_port().await);
-            let settings = format!(
-                "port {port}\ncluster-enabled yes\ncluster-port {bus}\ncluster-node-timeout 2000\n\
-                 requirepass {PASSWORD}\nmasterauth {PASSWORD}\n"
-            );
-            let node = Server::start_with(port, settings).await;
-            nodes.push((node, bus));
-        }
-        for (index, (node, _)) in nodes.iter().enumerate() {
-            let (first, last) = SLOTS[index];
-            ask::<()>(
-                node,
-                redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(first).arg(last),
-            )
-            .await;
-            for (other, bus) in &nodes {
-                let meet = redis::cmd("CLUSTER")
-                    .arg("MEET")
-                    .arg("127.0.0.1")
-                    .arg(other.port)
-                    .arg(bus)
-                    .to_owned();
-                ask::<()>(node, &meet).await;
-            }
-        }
-        let cluster = Self {
-            nodes: nodes.into_iter().map(|(node, _)| node).collect(),
-        };
-        for node in &cluster.nodes {
-            cluster.is_whole(node).await;
-        }
-        cluster
+fn configured(cluster: &Cluster) -> RedisConfig {
+    let urls: Vec<_> = cluster.nodes.iter().map(Server::url).collect();
+    RedisConfig {
+        is_cluster: true,
+        ..config(&urls.join(","))
     }
-
-    async fn is_whole(&self, node: &Server) {
-        let whole = async {
-            loop {
-                let info: String = ask(node, redis::cmd("CLUSTER").arg("INFO")).await;
-                if info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3") {
-                    return;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(SOON, whole).await.expect("the nodes meet");
-    }
-
-    fn config(&self) -> RedisConfig {
-        let urls: Vec<_> = self.nodes.iter().map(Server::url).collect();
-        RedisConfig {
-            is_cluster: true,
-            ..config(&urls.join(","))
-        }
-    }
-}
-
-async fn ask<T: redis::FromRedisValue>(node: &Server, command: &redis::Cmd) -> T {
-    let client = Client::open(node.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    command.query_async(&mut connection).await.unwrap()
 }
 
 #[tokio::test]
 async fn keys_live_on_all_nodes_and_a_script_on_that_of_its_group() {
     let cluster = Cluster::start().await;
-    let there = connect(&cluster.config()).await;
+    let there = connect(&configured(&cluster)).await;
     let script = Script::new("redis.call('SET', KEYS[1], ARGV[1]); return redis.call('INCR', KEYS[2])");
     for group in 0..20 {
         let keys = (format!("{{test:{group}}}:a"), format!("{{test:{group}}}:b"));
@@ -105,7 +42,7 @@ async fn keys_live_on_all_nodes_and_a_script_on_that_of_its_group() {
 #[tokio::test]
 async fn what_is_published_through_any_node_is_heard_by_all() {
     let cluster = Cluster::start().await;
-    let there = connect(&cluster.config()).await;
+    let there = connect(&configured(&cluster)).await;
     let mut subscriptions: Vec<_> = (0..3)
         .map(|_| there.redis.subscribe(vec!["{test:fleet}:news".into()]))
         .collect();
@@ -133,7 +70,7 @@ async fn what_is_published_through_any_node_is_heard_by_all() {
 #[tokio::test]
 async fn a_lost_node_is_noticed_and_the_cluster_is_used_again_when_it_is_back() {
     let mut cluster = Cluster::start().await;
-    let there = connect(&cluster.config()).await;
+    let there = connect(&configured(&cluster)).await;
     there.set("{test:1}:a", "1").await.unwrap();
     cluster.nodes[1].kill().await;
     there.until(false).await;

@@ -1,9 +1,7 @@
-//! A wire to Postgres that breaks on demand.
+//! A wire to a server that breaks on demand.
 
 use std::net::SocketAddr;
-use std::str::FromStr;
 
-use sqlx::postgres::PgConnectOptions;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -26,15 +24,15 @@ pub struct Proxy {
 
 impl Proxy {
     pub async fn before(url: &str) -> Self {
-        let options = PgConnectOptions::from_str(url).unwrap();
-        let target = format!("{}:{}", options.get_host(), options.get_port());
+        let (_, after_user) = url.split_once('@').unwrap();
+        let target = after_user.split('/').next().unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let here: SocketAddr = listener.local_addr().unwrap();
         let (wire, state) = watch::channel(Wire::Up);
         let proxied = url.replace(&format!("@{target}"), &format!("@{here}"));
         assert_ne!(
             proxied, url,
-            "TEST_POSTGRES_URL has the form postgres://user[:password]@host:port/database"
+            "the address has the form scheme://user[:password]@host:port/database"
         );
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, target, state));

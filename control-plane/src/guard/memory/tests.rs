@@ -1,9 +1,11 @@
 use std::time::Duration;
 
+use super::super::GuardLimits;
+use super::super::advice::MIN_RETRY;
 use super::*;
 
 fn guard(max_concurrency: u32, max_calls_per_window: u32) -> Arc<MemoryGuard> {
-    Arc::new(MemoryGuard::new(MemoryGuardConfig {
+    Arc::new(MemoryGuard::new(GuardConfig {
         limits: GuardLimits {
             max_concurrency,
             max_calls_per_window,

@@ -37,7 +37,8 @@ pub(super) fn tools() -> Vec<Builtin> {
     let metrics = Tool::new(
         "system.guard_metrics",
         "How many executions run now, the limits on them, and the counts of each tool that has been called: total, \
-         allowed, refused by rate, refused by concurrency, failed.",
+         allowed, refused by rate, refused by concurrency, failed. Of all replicas that share a Redis together; with \
+         `onlyThisReplica` that is away, and they are those of one.",
         schemas::nothing(),
     )
     .with_title("Guard metrics")

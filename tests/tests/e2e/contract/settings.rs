@@ -47,7 +47,6 @@ async fn config(server: &AllInOne) -> Result<Value> {
 #[tokio::test]
 async fn a_setting_of_a_later_feature_stops_the_start_with_its_name() -> Result<()> {
     let later = [
-        ("MCP_GUARD_ON_LOSS", "local"),
         ("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "60"),
         ("MCP_SANDBOX_MAX_SESSIONS", "5"),
     ];
