@@ -2,13 +2,15 @@
 //! container or isolate, beside the Engine's own ways to run the same code. Prints a table and each goal with met or missed.
 //!
 //! `cargo run --release -p dynamic-mcp-tests --bin bench` (after `cargo build --release --workspace --bins`);
-//! `bench isolates`, `bench session`, `bench tokens`, `bench registry`, `bench audit` and `bench fleet` measure these alone.
+//! `bench isolates`, `bench session`, `bench tokens`, `bench registry`, `bench audit`, `bench fleet` and `bench guard` measure
+//! these alone.
 
 #![expect(clippy::print_stdout, reason = "its output is the table")]
 
 mod audit;
 mod engine;
 mod fleet;
+mod guard;
 mod isolates;
 mod load;
 mod memory;
@@ -62,6 +64,7 @@ async fn measure() -> Result<()> {
             registry::measure(schema, &mut report).await?;
             audit::measure(&mut report).await?;
             fleet::measure(&mut report).await?;
+            guard::measure(&mut report).await?;
         }
         Some("isolates") => isolates::measure(&mut report).await?,
         Some("session") => session::measure(&mut report).await?,
@@ -69,9 +72,11 @@ async fn measure() -> Result<()> {
         Some("registry") => registry::measure(Schema::new()?, &mut report).await?,
         Some("audit") => audit::measure(&mut report).await?,
         Some("fleet") => fleet::measure(&mut report).await?,
+        Some("guard") => guard::measure(&mut report).await?,
         Some(other) => {
             bail!(
-                "unknown part {other:?}; there are isolates, session, tokens, registry, audit and fleet, and all without a word"
+                "unknown part {other:?}; there are isolates, session, tokens, registry, audit, fleet and guard, and all \
+                 without a word"
             )
         }
     }
