@@ -134,7 +134,18 @@ pub(super) async fn no_container(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// What is kept there for a while keeps no permit, no session and no executor, and goes by itself.
+/// What of a key's name is of something that somebody holds: permits and who waits for one, executors, sessions of clients
+/// and of sandboxes. Windows and counts outlive what they count.
+const HELD: [&str; 6] = [
+    ":leases",
+    ":queue",
+    ":waiting",
+    ":executor:",
+    "mcp-session:",
+    "session:mcp-sbx-",
+];
+
+/// What is kept there for a while keeps nothing that anybody holds, and goes by itself.
 pub(super) async fn nothing_in_redis(cluster: &Cluster) -> Result<()> {
     eventually(QUIET, async || {
         let mut connection = cluster.redis.connect().await?;
