@@ -2,14 +2,16 @@
 //! whatever is killed, held still or cut off.
 
 mod faults;
+mod guard;
 mod rolling_restart;
 mod whole;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use dynamic_mcp_tests::client::McpClient;
 use dynamic_mcp_tests::eventually::eventually;
+use dynamic_mcp_tests::running::Running;
 use serde_json::json;
 
 /// For what a person would call at once.
@@ -32,4 +34,17 @@ async fn until_active(client: &McpClient, count: u64, limit: Duration) -> Durati
         Ok(())
     })
     .await
+}
+
+/// Starts a call that runs until it is ended, as soon as the guard lets it through.
+async fn let_through(client: &McpClient, tool: &str, limit: Duration) -> Result<Running> {
+    let began = Instant::now();
+    loop {
+        match Running::start(client, tool, json!({})).await {
+            Err(refused) if began.elapsed() > limit => return Err(refused),
+            // A refusal has waited in the queue.
+            Err(_) => {}
+            started => return started,
+        }
+    }
 }

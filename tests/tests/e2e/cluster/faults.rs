@@ -2,11 +2,13 @@
 //! printed in a line that begins with `fault row`, and asserted with room for a busy machine.
 
 mod client_gone;
+mod control_plane_killed;
 mod cut_off;
 mod docker;
 mod executor_killed;
 mod hostile;
 mod postgres_lost;
+mod redis_lost;
 mod terminated;
 
 use std::time::Duration;
