@@ -7,6 +7,7 @@ mod cut_off;
 mod docker;
 mod executor_killed;
 mod hostile;
+mod legacy_client_gone;
 mod postgres_lost;
 mod redis_lost;
 mod terminated;

@@ -116,3 +116,8 @@ async fn under_load(era: Era) -> Result<()> {
 async fn calls_of_the_newest_era_are_all_answered_and_none_wrongly() -> Result<()> {
     under_load(Era::Modern).await
 }
+
+#[tokio::test]
+async fn no_legacy_session_ends_and_its_calls_are_all_answered() -> Result<()> {
+    under_load(Era::Legacy).await
+}
