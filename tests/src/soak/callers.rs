@@ -1,5 +1,7 @@
 //! Clients of both eras that call, write, give up and come back, and check what they are answered.
 
+mod session;
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -28,10 +30,11 @@ enum Deed {
     Ephemeral,
     Write,
     Container,
+    Session,
 }
 
 /// As often as it stands here.
-const MIX: [Deed; 14] = [
+const MIX: [Deed; 15] = [
     Deed::Quick,
     Deed::Quick,
     Deed::Quick,
@@ -46,6 +49,7 @@ const MIX: [Deed; 14] = [
     Deed::Write,
     Deed::Write,
     Deed::Container,
+    Deed::Session,
 ];
 
 pub(super) struct Caller {
@@ -131,7 +135,7 @@ impl Caller {
 
     fn next_deed(&mut self) -> Deed {
         match MIX.choose(&mut self.random) {
-            Some(Deed::Container) if !self.docker => Deed::Quick,
+            Some(Deed::Container | Deed::Session) if !self.docker => Deed::Quick,
             Some(deed) => *deed,
             None => Deed::Quick,
         }
@@ -152,6 +156,7 @@ impl Caller {
                 ("run_js_ephemeral", run, Some("ok"))
             }
             Deed::Write => return self.write(client, journal).await,
+            Deed::Session => return session::live(client, n, journal).await,
         };
         let patience = if expected.is_some() {
             PATIENCE
