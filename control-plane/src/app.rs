@@ -26,6 +26,7 @@ use crate::guard::{Guard, Lease, MemoryGuard, RedisGuard, RedisGuardConfig};
 use crate::http::{self, HttpState, Metrics, OriginPolicy, ServerConfig};
 use crate::jobs::{Jobs, JobsDeps};
 use crate::mcp::http::HttpMcpConfig;
+use crate::mcp::session::{Alone, SessionBus, SharedSessions};
 use crate::mcp::{self, McpDeps};
 use crate::redis::Redis;
 use crate::registry::Registry;
@@ -45,6 +46,7 @@ pub struct App {
     executors: Executors,
     metrics: Metrics,
     mcp: Arc<McpDeps>,
+    redis: Option<Redis>,
 }
 
 impl App {
@@ -155,6 +157,7 @@ impl App {
             executors,
             metrics,
             mcp,
+            redis,
         })
     }
 
@@ -185,7 +188,13 @@ impl App {
         let address = listener.local_addr()?;
         let config = HttpMcpConfig::new(settings.session_ttl, settings.max_request_bytes);
         let gate = Arc::new(self.gate().await?);
-        let service = mcp::http::service(self.mcp.clone(), gate.clone(), &config, &self.lifecycle);
+        let service = mcp::http::service(
+            self.mcp.clone(),
+            gate.clone(),
+            self.session_bus(),
+            &config,
+            &self.lifecycle,
+        );
         let state = HttpState {
             gate,
             readiness: self.readiness.clone(),
@@ -213,6 +222,14 @@ impl App {
         )
         .await;
         Ok(())
+    }
+
+    fn session_bus(&self) -> Arc<dyn SessionBus> {
+        let ttl = self.settings.http.session_ttl;
+        match &self.redis {
+            Some(redis) => Arc::new(SharedSessions::new(redis.clone(), ReplicaId::generate(), ttl)),
+            None => Arc::new(Alone::default()),
+        }
     }
 
     async fn gate(&self) -> anyhow::Result<Gate> {

@@ -20,7 +20,7 @@ mod resources;
 mod result;
 mod rights;
 mod server;
-mod session;
+pub mod session;
 pub mod stdio;
 
 use std::sync::Arc;

@@ -27,7 +27,7 @@ use tokio::sync::{Notify, watch};
 
 pub use self::config::RedisConfig;
 pub use self::error::RedisError;
-pub use self::keys::Keys;
+pub use self::keys::{Keys, SessionCounts};
 use self::link::{Dialer, Link};
 pub use self::subscription::{Heard, Subscription};
 

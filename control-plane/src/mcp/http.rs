@@ -1,5 +1,6 @@
 //! Streamable HTTP: one endpoint for both eras. What speaks the protocol is rmcp; around it is what it leaves out.
 
+mod endpoint;
 mod errors;
 pub(super) mod in_front;
 mod rights;
@@ -12,18 +13,18 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use futures::future::BoxFuture;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use self::in_front::InFront;
+pub use self::endpoint::{Endpoint, EndpointConfig};
 pub(super) use self::in_front::called_tool;
-use super::session::Sessions;
+use super::session::{SessionBus, SessionLimits};
 use super::{DynamicMcp, McpDeps, refused, request};
 use crate::auth::Gate;
 use crate::http::refuse;
@@ -37,7 +38,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
 pub struct HttpMcpConfig {
     /// A legacy session in which nothing happens for so long is closed.
     pub session_ttl: Duration,
-    /// Legacy sessions at once; one more pushes out the one that has been idle the longest.
+    /// Legacy sessions at once, of all replicas together; one more pushes out the one that has been idle the longest.
     pub max_sessions: usize,
     /// Of a request's body.
     pub max_body_bytes: usize,
@@ -63,8 +64,7 @@ impl HttpMcpConfig {
 pub struct McpService(Arc<Inner>);
 
 struct Inner {
-    rmcp: StreamableHttpService<DynamicMcp, Sessions>,
-    sessions: Arc<Sessions>,
+    endpoint: Endpoint<DynamicMcp>,
     deps: Arc<McpDeps>,
     gate: Arc<Gate>,
     max_body_bytes: usize,
@@ -75,33 +75,41 @@ struct Inner {
 pub fn service(
     deps: Arc<McpDeps>,
     gate: Arc<Gate>,
+    bus: Arc<dyn SessionBus>,
     config: &HttpMcpConfig,
     lifecycle: &Lifecycle,
 ) -> McpService {
-    let sessions = Sessions::start(
-        config.max_sessions,
-        config.session_ttl,
-        deps.cache.clone(),
-        lifecycle,
-    );
-    let rmcp_config = StreamableHttpServerConfig::default()
-        .with_json_response(true)
-        .with_max_request_body_bytes(config.max_body_bytes)
-        .with_sse_keep_alive(Some(config.stream_keep_alive))
-        // The layer in front has looked at both.
-        .disable_allowed_hosts()
-        .disable_allowed_origins();
+    let limits = SessionLimits {
+        max: config.max_sessions,
+        most: {
+            let deps = deps.clone();
+            Arc::new(move |tenant| Box::pin(most(deps.clone(), tenant)))
+        },
+        ttl: config.session_ttl,
+    };
     let factory = {
         let (deps, lifecycle) = (deps.clone(), lifecycle.clone());
-        move || Ok(DynamicMcp::new(deps.clone(), lifecycle.clone()))
+        Arc::new(move || DynamicMcp::new(deps.clone(), lifecycle.clone()))
+    };
+    let endpoint = EndpointConfig {
+        max_body_bytes: config.max_body_bytes,
+        stream_keep_alive: config.stream_keep_alive,
     };
     McpService(Arc::new(Inner {
-        rmcp: StreamableHttpService::new(factory, sessions.clone(), rmcp_config),
-        sessions,
+        endpoint: Endpoint::start(factory, limits, bus, endpoint, lifecycle),
         deps,
         gate,
         max_body_bytes: config.max_body_bytes,
     }))
+}
+
+/// How many sessions a tenant may have. While that can't be had, the defaults hold.
+async fn most(deps: Arc<McpDeps>, tenant: TenantId) -> usize {
+    let limit = match deps.cache.tools(&tenant).await {
+        Ok(tools) => tools.tenant().limits.max_sessions,
+        Err(_) => deps.cache.defaults().limits.max_sessions,
+    };
+    limit as usize
 }
 
 impl Service<Request<Body>> for McpService {
@@ -121,22 +129,13 @@ impl Service<Request<Body>> for McpService {
 
 impl Inner {
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let Some(access) = parts.extensions.get::<Access>().cloned() else {
             tracing::error!(
                 "an HTTP request came by without anybody having looked at who sends it; it is refused"
             );
             return errors::internal();
         };
-        let principal = access.principal.clone();
-        // To one who did not begin it, a session is as one that never was.
-        if session_id(&parts.headers).is_some_and(|id| !self.sessions.is_own(id, &principal)) {
-            // rmcp says of any that it has ended.
-            if parts.method == Method::DELETE {
-                return errors::no_such_session();
-            }
-            parts.headers.insert(SESSION_ID, HeaderValue::from_static("none"));
-        }
         let body = match collect(body, self.max_body_bytes).await {
             Ok(body) => body,
             Err(status) => return errors::refused_body(status, self.max_body_bytes),
@@ -152,14 +151,10 @@ impl Inner {
             return refuse(&self.gate, &denied, &parts.headers);
         }
         let tools = match header(&parts.headers, "mcp-method") {
-            Some("tools/call") => self.deps.cache.tools(&principal.tenant).await.ok(),
+            Some("tools/call") => self.deps.cache.tools(&access.principal.tenant).await.ok(),
             _ => None,
         };
-        let request = Request::from_parts(parts, Full::new(body.clone()));
-        let (response, in_front) = InFront::new(principal, tools)
-            .scope(self.rmcp.handle(request))
-            .await;
-        errors::as_json_rpc(response, &body, in_front.found_full()).await
+        self.endpoint.serve_with(access, tools, parts, body).await
     }
 
     async fn record_refusal(&self, access: &Access, parts: &Parts, body: &[u8]) {
@@ -168,10 +163,6 @@ impl Inner {
         let caller = request::caller(access, id, CancellationToken::new());
         refused::record(&self.deps, &caller, &call.name, call.arguments()).await;
     }
-}
-
-fn session_id(headers: &HeaderMap) -> Option<&str> {
-    header(headers, SESSION_ID)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -1,79 +1,122 @@
-//! Sessions of the legacy era, on this replica. rmcp's own manager runs them; this one adds what it lacks:
+//! Sessions of the legacy era. rmcp runs them; this adds what it lacks:
 //!
-//! - a session is bound to who began it, and at most so many are open;
+//! - a session goes on at any replica: each has a copy of those that came by, made anew from what all share;
+//! - it is bound to who began it, and at most so many are open;
 //! - it expires when nothing happens in it, and a quiet call is not nothing;
 //! - a client that reads neither its GET stream nor its progress holds up nobody, itself included;
 //! - a client that opens its GET stream anew gets it, though the server has not noticed the end of the old one.
+//!
+//! ```text
+//! a request ──▶ runs where it lands ──▶ its answer goes back the same way
+//! an answer to the server, progress ──▶ the replica that its id names      ┐
+//! a cancellation, the end ──▶ every replica with a copy                    ├ over the bus
+//! what is said without being asked ──▶ the replica with the GET stream     ┘
+//! ```
+//!
+//! What replicas share may be away: a session goes on where there is a copy, and elsewhere its client is told to try again.
 
 mod activity;
+mod bus;
+mod copy;
+mod keeper;
+mod mail;
+mod names;
+mod open;
 mod outbox;
+mod restore;
+mod resumed;
+mod standalone;
 mod streams;
 mod transport;
 
-use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
-use futures::Stream;
+use futures::future::BoxFuture;
+use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
+use rmcp::ServerHandler;
 use rmcp::model::{ClientJsonRpcMessage, GetMeta as _, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_server::session::local::{
     LocalSessionManager, LocalSessionManagerError,
 };
 use rmcp::transport::streamable_http_server::session::{ServerSseMessage, SessionId, SessionManager};
-use tokio::time::Instant;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use self::activity::Activity;
-use self::outbox::Outbox;
-use self::streams::Progress;
-use self::transport::SessionTransport;
+pub use self::bus::{Alone, SessionBus, SharedSessions};
+use self::bus::{BusError, Caps, Held};
+use self::copy::Session;
+use self::open::Open;
+pub use self::restore::Found;
+use self::restore::Turns;
+pub use self::transport::SessionTransport;
 use super::http::in_front;
 use crate::metric_names;
-use crate::principal::Principal;
-use crate::registry::cache::ToolCache;
 
-pub(super) struct Sessions {
-    inner: LocalSessionManager,
-    open: Mutex<Open>,
-    cache: Arc<ToolCache>,
-    max: usize,
-    ttl: Duration,
-    stop: CancellationToken,
+/// Makes what serves one session or one stateless request.
+pub type Factory<H> = Arc<dyn Fn() -> H + Send + Sync>;
+/// How many sessions a tenant may have.
+pub type Most = Arc<dyn Fn(TenantId) -> BoxFuture<'static, usize> + Send + Sync>;
+
+/// What holds for all sessions.
+pub struct SessionLimits {
+    /// Sessions at once, of all replicas together.
+    pub max: usize,
+    pub most: Most,
+    /// A session in which nothing happens for so long is closed.
+    pub ttl: Duration,
 }
 
-type Open = HashMap<SessionId, Arc<Session>>;
+impl SessionLimits {
+    /// How often it is looked which sessions are in use, and which are idle for too long.
+    pub fn look_every(ttl: Duration) -> Duration {
+        (ttl / 4).clamp(Duration::from_millis(250), Duration::from_secs(15))
+    }
+}
 
-/// What is known of one session beside rmcp's own state.
-struct Session {
-    owner: Arc<Principal>,
-    activity: Activity,
-    outbox: Arc<Outbox>,
-    progress: Progress,
-    /// Cancelled when the session ends, and its GET stream with it.
-    ended: CancellationToken,
+/// The sessions of which this replica has a copy.
+pub struct Sessions<H> {
+    inner: LocalSessionManager,
+    bus: Arc<dyn SessionBus>,
+    open: Mutex<Open>,
+    limits: SessionLimits,
+    factory: Factory<H>,
+    restoring: Turns,
+    /// Strangers' and made-up ids, so that asking for them again costs nothing.
+    unknown: moka::sync::Cache<String, ()>,
+    relays: resumed::Relays,
+    missed: Notify,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    kill: CancellationToken,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SessionsError {
-    #[error("{max} sessions are open, the most allowed, and none of them is idle")]
-    Full { max: usize },
+pub enum SessionsError {
+    #[error("{0} sessions are open, the most allowed, and none of them is idle")]
+    Full(usize),
     #[error("a session can't begin outside of a request, whose sender it would belong to")]
     Unowned,
     #[error(transparent)]
     Inner(#[from] LocalSessionManagerError),
+    #[error("a copy of a session could not be made in time")]
+    Halfway,
+    #[error("the event is of no stream that there is")]
+    NoSuchStream,
+    #[error(transparent)]
+    Bus(#[from] BusError),
 }
 
-impl Sessions {
-    /// Sessions expire after `ttl` without anything happening; the lifecycle runs what looks for those.
-    /// What each tenant may have the cache knows.
-    pub(super) fn start(
-        max: usize,
-        ttl: Duration,
-        cache: Arc<ToolCache>,
+impl<H: ServerHandler> Sessions<H> {
+    /// The lifecycle runs what looks for expired sessions and hears what other replicas say.
+    pub fn start(
+        limits: SessionLimits,
+        factory: Factory<H>,
+        bus: Arc<dyn SessionBus>,
         lifecycle: &Lifecycle,
     ) -> Arc<Self> {
         let mut inner = LocalSessionManager::default();
@@ -81,103 +124,42 @@ impl Sessions {
         inner.session_config.keep_alive = None;
         let sessions = Arc::new(Self {
             inner,
+            bus,
             open: Mutex::default(),
-            cache,
-            max,
-            ttl,
+            limits,
+            factory,
+            restoring: Turns::default(),
+            unknown: restore::unknown(),
+            relays: resumed::Relays::default(),
+            missed: Notify::new(),
+            tasks: TaskTracker::new(),
             stop: lifecycle.soft().clone(),
+            kill: lifecycle.hard().clone(),
         });
-        lifecycle.spawn(expire_idle(sessions.clone()));
+        lifecycle.spawn(keeper::keep(sessions.clone()));
+        lifecycle.spawn(mail::hear(sessions.clone()));
         sessions
     }
 
-    /// Whether there is such a session and this one began it.
-    pub(super) fn is_own(&self, id: &str, principal: &Principal) -> bool {
-        self.open
-            .lock()
-            .get(id)
-            .is_some_and(|session| *session.owner == *principal)
+    /// Ends it at every replica. What else goes on with it is for whoever asked.
+    ///
+    /// # Errors
+    /// When the others can't be told: then it ends nowhere.
+    pub async fn end(&self, id: &str) -> Result<(), SessionsError> {
+        let Some(session) = self.copy(id) else {
+            return Ok(());
+        };
+        self.bus.end(id, &session.owner.tenant).await?;
+        Ok(())
+    }
+
+    fn copy(&self, id: &str) -> Option<Arc<Session>> {
+        self.open.lock().get(id)
     }
 
     fn session(&self, id: &SessionId) -> Result<Arc<Session>, LocalSessionManagerError> {
-        let session = self.open.lock().get(id).cloned();
-        session.ok_or_else(|| LocalSessionManagerError::SessionNotFound(id.clone()))
-    }
-
-    /// How many a tenant may have. While that can't be had, the defaults hold.
-    async fn most(&self, tenant: &TenantId) -> usize {
-        let limit = match self.cache.tools(tenant).await {
-            Ok(tools) => tools.tenant().limits.max_sessions,
-            Err(_) => self.cache.defaults().limits.max_sessions,
-        };
-        limit as usize
-    }
-
-    /// The session that must go to let another one of that tenant in, which may have `most`: of the idle ones, of the
-    /// tenant with the most sessions, the one that has been so the longest. A tenant takes no place from one that has
-    /// fewer than itself.
-    fn to_evict(
-        &self,
-        open: &Open,
-        tenant: &TenantId,
-        most: usize,
-    ) -> Result<Option<SessionId>, SessionsError> {
-        let own = || open.iter().filter(|(_, session)| session.owner.tenant == *tenant);
-        if open.len() >= most && own().count() >= most {
-            let idle = own().filter_map(|(id, session)| Some((session.activity.idle_since()?, id)));
-            let longest = idle.min_by_key(|(since, _)| *since);
-            return longest
-                .map(|(_, id)| Some(id.clone()))
-                .ok_or(SessionsError::Full { max: most });
-        }
-        if open.len() < self.max {
-            return Ok(None);
-        }
-        let mut counts: HashMap<&TenantId, usize> = HashMap::new();
-        for session in open.values() {
-            *counts.entry(&session.owner.tenant).or_default() += 1;
-        }
-        let of = |tenant| counts.get(tenant).copied().unwrap_or(0);
-        let candidates = open.iter().filter_map(|(id, session)| {
-            let count = of(&session.owner.tenant);
-            (count >= of(tenant)).then_some((Reverse(count), session.activity.idle_since()?, id))
-        });
-        let longest = candidates.min_by_key(|(count, since, _)| (*count, *since));
-        longest
-            .map(|(_, _, id)| Some(id.clone()))
-            .ok_or(SessionsError::Full { max: self.max })
-    }
-
-    /// Under one lock, so that sessions which begin at once are not more than there may be. Answers which one must go.
-    fn let_in(
-        &self,
-        id: &SessionId,
-        session: &Arc<Session>,
-        most: usize,
-    ) -> Result<Option<SessionId>, SessionsError> {
-        let mut open = self.open.lock();
-        let evicted = self.to_evict(&open, &session.owner.tenant, most)?;
-        if let Some(evicted) = &evicted
-            && let Some(gone) = open.remove(evicted)
-        {
-            gone.ended.cancel();
-        }
-        open.insert(id.clone(), session.clone());
-        Ok(evicted)
-    }
-
-    fn expired(&self, now: Instant) -> Vec<SessionId> {
-        let open = self.open.lock();
-        let is_expired = |session: &Session| {
-            session
-                .activity
-                .idle_since()
-                .is_some_and(|since| now.duration_since(since) >= self.ttl)
-        };
-        open.iter()
-            .filter(|(_, session)| is_expired(session))
-            .map(|(id, _)| id.clone())
-            .collect()
+        self.copy(id)
+            .ok_or_else(|| LocalSessionManagerError::SessionNotFound(id.clone()))
     }
 
     fn count(&self) {
@@ -188,45 +170,79 @@ impl Sessions {
         metrics::gauge!(metric_names::HTTP_SESSIONS_ACTIVE).set(self.open.lock().len() as f64);
     }
 
-    fn standalone_stream(
-        &self,
-        session: &Session,
-    ) -> impl Stream<Item = ServerSseMessage> + Send + Sync + use<> {
-        let reading = session.activity.reading();
-        session.outbox.read(reading, session.ended.clone())
+    /// Finds room for it among those of all replicas, or of this one while the others can't be asked.
+    async fn let_in(&self, session: &Arc<Session>) -> Result<(), SessionsError> {
+        let tenant = &session.owner.tenant;
+        let caps = Caps {
+            of_tenant: (self.limits.most)(tenant.clone()).await,
+            in_all: self.limits.max,
+        };
+        match self.bus.admit(&session.id, tenant, caps).await {
+            Ok(evicted) => {
+                if let Some(evicted) = evicted {
+                    metrics::counter!(metric_names::HTTP_SESSIONS_EXPIRED).increment(1);
+                    if let Err(error) = self.bus.end(&evicted.id, &evicted.tenant).await {
+                        tracing::warn!(%error, "a session that had to go for another could not be ended everywhere");
+                    }
+                    self.drop_copy(&evicted.id).await;
+                }
+                self.make_room(session).await;
+                Ok(())
+            }
+            Err(BusError::Full(most)) => Err(SessionsError::Full(most)),
+            Err(error) => {
+                if !matches!(error, BusError::Alone) {
+                    tracing::debug!(%error, "sessions are counted by this replica alone for now");
+                }
+                let evicted = self.open.lock().let_in(session, caps)?;
+                if let Some(evicted) = evicted {
+                    metrics::counter!(metric_names::HTTP_SESSIONS_EXPIRED).increment(1);
+                    self.inner.close_session(&evicted).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Copies cost memory of this replica: the one that is idle the longest gives way, and can be made again.
+    async fn make_room(&self, session: &Arc<Session>) {
+        let evicted = self.open.lock().insert_bounded(session, self.limits.max);
+        if let Some(evicted) = evicted {
+            self.drop_copy(&evicted).await;
+        }
+    }
+
+    /// Of this replica only.
+    async fn drop_copy(&self, id: &str) {
+        let Some(session) = self.open.lock().remove(id) else {
+            return;
+        };
+        session.ended.cancel();
+        self.count();
+        if let Err(error) = self.inner.close_session(&session.id).await {
+            tracing::warn!(%error, "a session could not be closed");
+        }
     }
 }
 
-impl SessionManager for Sessions {
+impl<H: ServerHandler> SessionManager for Sessions<H> {
     type Error = SessionsError;
     type Transport = SessionTransport;
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
-        let owner = in_front::principal().ok_or(SessionsError::Unowned)?;
-        let most = self.most(&owner.tenant).await;
+        let front = in_front::current().ok_or(SessionsError::Unowned)?;
         let (id, transport) = self.inner.create_session().await?;
-        let session = Arc::new(Session {
-            owner,
-            activity: Activity::default(),
-            outbox: Arc::default(),
-            progress: Progress::default(),
-            ended: self.stop.child_token(),
-        });
-        match self.let_in(&id, &session, most) {
-            Ok(None) => {}
-            Ok(Some(evicted)) => {
-                metrics::counter!(metric_names::HTTP_SESSIONS_EXPIRED).increment(1);
-                self.close_session(&evicted).await?;
-            }
-            Err(full) => {
-                in_front::note_full();
-                self.inner.close_session(&id).await?;
-                return Err(full);
-            }
+        let access = front.access().clone();
+        let session = Arc::new(Session::new(id.clone(), access, self.stop.child_token()));
+        if let Err(full) = self.let_in(&session).await {
+            front.note_full();
+            self.inner.close_session(&id).await?;
+            return Err(full);
         }
         metrics::counter!(metric_names::HTTP_SESSIONS_CREATED).increment(1);
         self.count();
-        Ok((id, SessionTransport::new(transport, session)))
+        let transport = SessionTransport::new(transport, session, self.bus.clone());
+        Ok((id, transport))
     }
 
     async fn initialize_session(
@@ -234,17 +250,36 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<ServerJsonRpcMessage, Self::Error> {
-        Ok(self.inner.initialize_session(id, message).await?)
+        let session = self.session(id)?;
+        let opening = copy::opening(&message);
+        let answer = self.inner.initialize_session(id, message).await?;
+        if matches!(answer, ServerJsonRpcMessage::Response(_))
+            && let Some(opening) = opening
+        {
+            session.has_opened(opening);
+            // Before the client knows its id. While that can't be, it is a session of this replica, and told later.
+            if let Err(error) = session.write(&*self.bus).await {
+                tracing::warn!(%error, "a session begins that other replicas do not know yet");
+            }
+        }
+        Ok(answer)
     }
 
     async fn has_session(&self, id: &SessionId) -> Result<bool, Self::Error> {
-        Ok(self.open.lock().contains_key(id))
+        Ok(self.copy(id).is_some())
     }
 
-    /// rmcp calls it for DELETE and when a session has ended by itself.
+    /// Of this replica only: rmcp calls it for DELETE, which has ended it everywhere by then, and when a copy ends by
+    /// itself, as all do when the replica stops.
     async fn close_session(&self, id: &SessionId) -> Result<(), Self::Error> {
         if let Some(session) = self.open.lock().remove(id) {
             session.ended.cancel();
+            let (bus, id) = (self.bus.clone(), id.clone());
+            self.tasks.spawn(async move {
+                if let Err(error) = session.leave(&*bus).await {
+                    tracing::debug!(%error, session.id = %id, "other replicas could not be told that a copy is gone");
+                }
+            });
         }
         self.count();
         Ok(self.inner.close_session(id).await?)
@@ -257,18 +292,20 @@ impl SessionManager for Sessions {
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
         let session = self.session(id)?;
         session.activity.touch();
+        session.may_keep(&message);
         let token = match &message {
             ClientJsonRpcMessage::Request(request) => request.request.get_meta().get_progress_token(),
             _ => None,
         };
         let reader = token.map(|token| session.progress.reader(token));
         let stream = self.inner.create_stream(id, message).await?;
-        Ok(streams::counted(stream, reader))
+        Ok(streams::of_request(stream, reader, self.bus.replica().clone()))
     }
 
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Self::Error> {
-        self.session(id)?.activity.touch();
-        Ok(self.inner.accept_message(id, message).await?)
+        let session = self.session(id)?;
+        session.activity.touch();
+        self.post_on(&session, message).await
     }
 
     async fn create_standalone_stream(
@@ -276,41 +313,29 @@ impl SessionManager for Sessions {
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
         let session = self.session(id)?;
-        Ok(self.standalone_stream(&session))
+        Ok(standalone::open(self.bus.clone(), session, None).await)
     }
 
-    /// The stream of one request goes on where it was left; the GET stream keeps what was not read.
+    /// The stream of one request goes on where it was left, at whichever replica it runs; the GET stream keeps what was not
+    /// read.
     async fn resume(
         &self,
         id: &SessionId,
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
-        use futures::StreamExt as _;
         let session = self.session(id)?;
         session.activity.touch();
-        if last_event_id.contains('/') {
-            Ok(self.inner.resume(id, last_event_id).await?.left_stream())
-        } else {
-            Ok(self.standalone_stream(&session).right_stream())
+        if !last_event_id.contains('/') {
+            let stream = standalone::open(self.bus.clone(), session, Some(last_event_id)).await;
+            return Ok(stream.left_stream());
         }
-    }
-}
-
-async fn expire_idle(sessions: Arc<Sessions>) {
-    let every = (sessions.ttl / 4).clamp(Duration::from_millis(250), Duration::from_secs(30));
-    let mut tick = tokio::time::interval(every);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = sessions.stop.cancelled() => return,
-            now = tick.tick() => {
-                for id in sessions.expired(now) {
-                    metrics::counter!(metric_names::HTTP_SESSIONS_EXPIRED).increment(1);
-                    if let Err(error) = sessions.close_session(&id).await {
-                        tracing::warn!(%error, "an expired session could not be closed");
-                    }
-                }
-            }
+        let (replica, own_id) = names::of_event(&last_event_id).ok_or(SessionsError::NoSuchStream)?;
+        if replica == *self.bus.replica() {
+            let stream = self.inner.resume(id, own_id.to_owned()).await?;
+            let stream = streams::of_request(stream, None, replica);
+            return Ok(stream.left_stream().right_stream());
         }
+        let stream = self.resumed_elsewhere(&session, replica, own_id).await?;
+        Ok(stream.right_stream().right_stream())
     }
 }

@@ -1,11 +1,20 @@
 //! Every key and channel that is ours. All begin with one prefix, and those that one script touches share a hash tag, so
 //! that a cluster keeps them on one node. Whoever writes one gives it a time to live.
 
-use dynamic_mcp_shared::ids::{ExecutorId, TenantId};
+use dynamic_mcp_shared::ids::{ExecutorId, ReplicaId, TenantId};
 
 #[derive(Debug, Clone)]
 pub struct Keys {
     prefix: String,
+}
+
+/// Which sessions of the legacy era there are.
+#[derive(Debug, Clone)]
+pub struct SessionCounts {
+    pub all: String,
+    pub tenants: String,
+    pub busy: String,
+    pub of_tenant: String,
 }
 
 impl Keys {
@@ -33,6 +42,47 @@ impl Keys {
     /// Where replicas tell each other what they heard of executors.
     pub fn fleet_news(&self) -> String {
         self.of_group("fleet", "news")
+    }
+
+    /// Who began a session, how, and where it is.
+    pub fn session_state(&self, id: &str) -> String {
+        self.of_group(&format!("mcp-session:{id}"), "state")
+    }
+
+    /// What a session says to its client without being asked.
+    pub fn session_events(&self, id: &str) -> String {
+        self.of_group(&format!("mcp-session:{id}"), "events")
+    }
+
+    /// The stream of a request on its way to the replica where its client reads it.
+    pub fn session_relay(&self, id: &str, token: &str) -> String {
+        self.of_group(&format!("mcp-session:{id}"), &format!("relay:{token}"))
+    }
+
+    /// There while the replica is.
+    pub fn replica_alive(&self, replica: &ReplicaId) -> String {
+        self.of_group(&format!("mcp-replica:{replica}"), "alive")
+    }
+
+    /// What other replicas have for it.
+    pub fn replica_inbox(&self, replica: &ReplicaId) -> String {
+        self.of_group(&format!("mcp-replica:{replica}"), "inbox")
+    }
+
+    /// Where it is told that something has come for it.
+    pub fn replica_channel(&self, replica: &ReplicaId) -> String {
+        self.of_group(&format!("mcp-replica:{replica}"), "channel")
+    }
+
+    /// All sessions, the tenants that have some, those in use, and what the keys of single tenants begin with.
+    pub fn session_counts(&self) -> SessionCounts {
+        let key = |rest| self.of_group("mcp-sessions", rest);
+        SessionCounts {
+            all: key("all"),
+            tenants: key("tenants"),
+            busy: key("busy"),
+            of_tenant: key("of:"),
+        }
     }
 
     /// Of one group: keys of one group are on one node of a cluster.

@@ -107,6 +107,22 @@ fn too_many_sessions() -> Response<Body> {
     response
 }
 
+pub(super) fn opening_too_large(request: &Bytes, max_bytes: usize) -> Response<Body> {
+    let text = format!("Payload too large: an initialize request may have {max_bytes} bytes");
+    respond(StatusCode::PAYLOAD_TOO_LARGE, SERVER_ERROR, &text, id_of(request))
+}
+
+/// Not that there is none: a client would begin another one.
+pub(super) fn sessions_away(request: &Bytes) -> Response<Body> {
+    let text = "Sessions of other replicas can't be reached now; try again";
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut response = respond(status, SERVER_ERROR, text, id_of(request));
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
 fn not_a_message(request: &Bytes) -> Response<Body> {
     let (code, text) = match serde_json::from_slice::<IgnoredAny>(request) {
         Err(_) => (PARSE_ERROR, "Parse error: the body is not JSON"),

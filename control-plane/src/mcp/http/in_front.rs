@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rmcp::model::Tool as McpTool;
 
 use crate::mcp::dynamic;
-use crate::principal::Principal;
+use crate::principal::Access;
 use crate::registry::cache::TenantTools;
 
 tokio::task_local! {
@@ -14,16 +14,16 @@ tokio::task_local! {
 }
 
 pub(in crate::mcp) struct InFront {
-    principal: Arc<Principal>,
+    access: Access,
     /// Of the caller's tenant, when the request calls one.
     tools: Option<TenantTools>,
     full: AtomicBool,
 }
 
 impl InFront {
-    pub(super) fn new(principal: Arc<Principal>, tools: Option<TenantTools>) -> Self {
+    pub(super) fn new(access: Access, tools: Option<TenantTools>) -> Self {
         Self {
-            principal,
+            access,
             tools,
             full: AtomicBool::new(false),
         }
@@ -35,27 +35,27 @@ impl InFront {
         (output, in_front)
     }
 
+    pub(in crate::mcp) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    pub(in crate::mcp) fn note_full(&self) {
+        self.full.store(true, Ordering::Relaxed);
+    }
+
     /// Whether a session was refused because there are too many.
     pub(super) fn found_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 }
 
-/// Who sends the request that is being handled, if one is.
-pub(in crate::mcp) fn principal() -> Option<Arc<Principal>> {
-    IN_FRONT.try_with(|in_front| in_front.principal.clone()).ok()
-}
-
-pub(in crate::mcp) fn note_full() {
-    // Outside of a request nobody asks.
-    let _outside = IN_FRONT.try_with(|in_front| in_front.full.store(true, Ordering::Relaxed));
+/// Of the request that is being handled, if one is.
+pub(in crate::mcp) fn current() -> Option<Arc<InFront>> {
+    IN_FRONT.try_with(Arc::clone).ok()
 }
 
 /// The tool that the request calls, with its schema: a tool of the registry, since no built-in one wants headers.
 pub(in crate::mcp) fn called_tool(name: &str) -> Option<McpTool> {
-    let tools = IN_FRONT
-        .try_with(|in_front| in_front.tools.clone())
-        .ok()
-        .flatten()?;
-    dynamic::find(&tools, name).map(|tool| dynamic::describe(&tool))
+    let in_front = current()?;
+    dynamic::find(in_front.tools.as_ref()?, name).map(|tool| dynamic::describe(&tool))
 }

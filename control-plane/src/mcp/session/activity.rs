@@ -40,6 +40,20 @@ impl Activity {
         self.0.lock().last = Instant::now();
     }
 
+    /// Whether a request of the client's is without an answer.
+    pub(super) fn is_running(&self, id: &RequestId) -> bool {
+        self.0.lock().running.contains(id)
+    }
+
+    /// Whether any is.
+    pub(super) fn runs(&self) -> bool {
+        !self.0.lock().running.is_empty()
+    }
+
+    pub(super) fn last(&self) -> Instant {
+        self.0.lock().last
+    }
+
     /// Since when nothing has happened; `None` while something does.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.0.lock();

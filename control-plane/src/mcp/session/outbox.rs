@@ -1,17 +1,12 @@
-//! What a session says without being asked. It waits here until the client's GET stream takes it, in bounded space, so
-//! that a client which does not read costs a few messages and holds up nothing.
+//! What a session says without being asked, where no other replica can keep it. It waits here until the client's GET
+//! stream takes it, in bounded space, so that a client which does not read costs a few messages and holds up nothing.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use futures::Stream;
 use parking_lot::Mutex;
 use rmcp::model::{JsonRpcNotification, ServerJsonRpcMessage, ServerNotification};
-use rmcp::transport::streamable_http_server::session::ServerSseMessage;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-
-use super::activity::Reading;
 
 /// Messages that wait for a reader; the oldest give way.
 const MAX_WAITING: usize = 64;
@@ -29,7 +24,7 @@ struct State {
     reader: u64,
 }
 
-enum Next {
+pub(super) enum Next {
     Message(Box<ServerJsonRpcMessage>),
     Nothing,
     /// Another stream has taken over.
@@ -37,11 +32,12 @@ enum Next {
 }
 
 impl Outbox {
-    /// Never waits. That the list of tools changed is said once, however often it did.
+    /// Never waits. That something has changed is said once, however often it did.
     pub(super) fn push(&self, message: ServerJsonRpcMessage) {
         {
             let mut state = self.state.lock();
-            if is_list_changed(&message) && state.waiting.iter().any(is_list_changed) {
+            let what = changed(&message);
+            if what.is_some() && state.waiting.iter().any(|waiting| changed(waiting) == what) {
                 return;
             }
             if state.waiting.len() >= MAX_WAITING {
@@ -52,41 +48,24 @@ impl Outbox {
         self.changed.notify_waiters();
     }
 
-    /// Takes over from the reader before, until the stream is dropped or `stop` is cancelled.
-    pub(super) fn read(
-        self: &Arc<Self>,
-        reading: Reading,
-        stop: CancellationToken,
-    ) -> impl Stream<Item = ServerSseMessage> + Send + Sync + use<> {
+    /// Takes over from the reader before.
+    pub(super) fn claim(&self) -> u64 {
         let reader = {
             let mut state = self.state.lock();
             state.reader += 1;
             state.reader
         };
         self.changed.notify_waiters();
-        let state = (self.clone(), reading, stop);
-        futures::stream::unfold(state, move |(outbox, reading, stop)| async move {
-            let message = tokio::select! {
-                () = stop.cancelled() => None,
-                message = outbox.next(reader) => message,
-            };
-            message.map(|message| (ServerSseMessage::from_message(message), (outbox, reading, stop)))
-        })
+        reader
     }
 
-    async fn next(&self, reader: u64) -> Option<ServerJsonRpcMessage> {
-        loop {
-            // Before the look, so that what comes between the look and the wait is noticed.
-            let changed = self.changed.notified();
-            let mut changed = std::pin::pin!(changed);
-            changed.as_mut().enable();
-            match self.state.lock().next(reader) {
-                Next::Message(message) => return Some(*message),
-                Next::Replaced => return None,
-                Next::Nothing => {}
-            }
-            changed.await;
-        }
+    pub(super) fn take(&self, reader: u64) -> Next {
+        self.state.lock().next(reader)
+    }
+
+    /// Told whenever there may be something to take, here or at the other replicas.
+    pub(super) fn changed(&self) -> &Notify {
+        &self.changed
     }
 }
 
@@ -100,36 +79,45 @@ impl State {
             .map_or(Next::Nothing, |message| Next::Message(Box::new(message)))
     }
 
-    /// A log message rather than the word that the tools changed.
+    /// A log message rather than the word that something has changed.
     fn drop_one(&mut self) {
         let index = self
             .waiting
             .iter()
-            .position(|message| !is_list_changed(message))
+            .position(|message| changed(message).is_none())
             .unwrap_or(0);
         self.waiting.remove(index);
     }
 }
 
-fn is_list_changed(message: &ServerJsonRpcMessage) -> bool {
-    matches!(
-        message,
-        ServerJsonRpcMessage::Notification(JsonRpcNotification {
-            notification: ServerNotification::ToolListChangedNotification(_),
-            ..
-        })
-    )
+/// What has changed, when that is all that a message says: once more says nothing new. A list by the method that says so, a
+/// resource with its address.
+pub(super) fn changed(message: &ServerJsonRpcMessage) -> Option<Cow<'static, str>> {
+    let ServerJsonRpcMessage::Notification(JsonRpcNotification { notification, .. }) = message else {
+        return None;
+    };
+    match notification {
+        ServerNotification::ToolListChangedNotification(_) => Some("notifications/tools/list_changed".into()),
+        ServerNotification::PromptListChangedNotification(_) => {
+            Some("notifications/prompts/list_changed".into())
+        }
+        ServerNotification::ResourceListChangedNotification(_) => {
+            Some("notifications/resources/list_changed".into())
+        }
+        ServerNotification::ResourceUpdatedNotification(updated) => {
+            Some(format!("notifications/resources/updated {}", updated.params.uri).into())
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::StreamExt as _;
+pub(super) mod tests {
     use rmcp::model::{ErrorData, ToolListChangedNotification};
 
     use super::*;
-    use crate::mcp::session::activity::Activity;
 
-    fn list_changed() -> ServerJsonRpcMessage {
+    pub(in crate::mcp::session) fn tools_changed() -> ServerJsonRpcMessage {
         let changed = ToolListChangedNotification {
             method: Default::default(),
             extensions: Default::default(),
@@ -144,36 +132,14 @@ mod tests {
     #[test]
     fn what_nobody_reads_is_bounded_and_never_costs_the_word_that_tools_changed() {
         let outbox = Outbox::default();
-        outbox.push(list_changed());
+        outbox.push(tools_changed());
         for _ in 0..1_000 {
             outbox.push(other());
-            outbox.push(list_changed());
+            outbox.push(tools_changed());
         }
         let state = outbox.state.lock();
         assert_eq!(state.waiting.len(), MAX_WAITING);
-        assert_eq!(
-            state
-                .waiting
-                .iter()
-                .filter(|message| is_list_changed(message))
-                .count(),
-            1
-        );
-    }
-
-    #[tokio::test]
-    async fn a_reader_ends_when_another_one_takes_over_and_loses_nothing() {
-        let (outbox, activity) = (Arc::new(Outbox::default()), Activity::default());
-        let stop = CancellationToken::new();
-        let mut old = Box::pin(outbox.read(activity.reading(), stop.clone()));
-        let mut new = Box::pin(outbox.read(activity.reading(), stop.clone()));
-        outbox.push(list_changed());
-        assert!(old.next().await.is_none());
-        assert!(new.next().await.is_some());
-        assert_eq!(activity.idle_since(), None);
-        stop.cancel();
-        assert!(new.next().await.is_none());
-        drop((old, new));
-        assert!(activity.idle_since().is_some());
+        let told = state.waiting.iter().filter(|message| changed(message).is_some());
+        assert_eq!(told.count(), 1);
     }
 }

@@ -1,5 +1,5 @@
-//! Progress on its way to the stream of its request. The worker of a session waits for each stream that it writes to,
-//! so progress that nobody reads must not get that far.
+//! The stream of one request. The worker of a session waits for each stream that it writes to, so progress that nobody
+//! reads must not get that far; and what a client may name later carries the replica's name.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use dynamic_mcp_shared::ids::ReplicaId;
 use futures::Stream;
 use parking_lot::Mutex;
 use rmcp::model::{JsonRpcNotification, ProgressToken, ServerJsonRpcMessage, ServerNotification};
 use rmcp::transport::streamable_http_server::session::ServerSseMessage;
+
+use super::names;
 
 /// Progress messages of one request that may be unread: fewer than the 16 messages for which a stream has room.
 const MAX_UNREAD: usize = 8;
@@ -66,30 +69,55 @@ impl Drop for Reader {
     }
 }
 
-/// The stream, counting the progress that is read from it.
-pub(super) fn counted<S>(
+/// The stream, counting the progress that is read from it, its events named after the replica.
+pub(super) fn of_request<S>(
     stream: S,
     reader: Option<Reader>,
+    replica: ReplicaId,
 ) -> impl Stream<Item = ServerSseMessage> + Send + Sync
 where
     S: Stream<Item = ServerSseMessage> + Send + Sync + 'static,
 {
-    Counted {
+    OfRequest {
         stream: Box::pin(stream),
         reader,
+        replica,
     }
 }
 
-struct Counted<S> {
-    stream: Pin<Box<S>>,
-    reader: Option<Reader>,
+/// The stream, where two threads may have it though only one at a time reads it.
+pub(super) fn shareable<S>(stream: S) -> impl Stream<Item = ServerSseMessage> + Send + Sync
+where
+    S: Stream<Item = ServerSseMessage> + Send + 'static,
+{
+    Shareable(Mutex::new(Box::pin(stream)))
 }
 
-impl<S: Stream<Item = ServerSseMessage>> Stream for Counted<S> {
+struct Shareable<S>(Mutex<Pin<Box<S>>>);
+
+impl<S: Stream<Item = ServerSseMessage>> Stream for Shareable<S> {
     type Item = ServerSseMessage;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let polled = self.stream.as_mut().poll_next(cx);
+        self.0.get_mut().as_mut().poll_next(cx)
+    }
+}
+
+struct OfRequest<S> {
+    stream: Pin<Box<S>>,
+    reader: Option<Reader>,
+    replica: ReplicaId,
+}
+
+impl<S: Stream<Item = ServerSseMessage>> Stream for OfRequest<S> {
+    type Item = ServerSseMessage;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut polled = self.stream.as_mut().poll_next(cx);
+        if let Poll::Ready(Some(event)) = &mut polled {
+            let replica = &self.replica;
+            event.event_id = event.event_id.take().map(|id| names::event(replica, &id));
+        }
         if let (Poll::Ready(Some(event)), Some(reader)) = (&polled, &self.reader)
             && event
                 .message
@@ -134,7 +162,7 @@ mod tests {
             ProgressNotification::new(ProgressNotificationParam::new(token(), 1.0)),
         ));
         let events = futures::stream::iter([ServerSseMessage::from_message(message)]);
-        let mut stream = std::pin::pin!(counted(events, Some(reader)));
+        let mut stream = std::pin::pin!(of_request(events, Some(reader), ReplicaId::generate()));
         let read = futures::executor::block_on(futures::StreamExt::next(&mut stream));
         assert!(read.is_some());
         assert!(progress.admit(&token()));

@@ -4,43 +4,59 @@
 use std::sync::Arc;
 
 use rmcp::RoleServer;
-use rmcp::model::{ClientJsonRpcMessage, JsonRpcNotification, ServerJsonRpcMessage, ServerNotification};
+use rmcp::model::{ClientJsonRpcMessage, GetExtensions as _, ServerJsonRpcMessage};
+use rmcp::service::OriginatingRequestId;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionWorker;
 use rmcp::transport::{Transport, WorkerTransport};
 
-use super::Session;
+use super::bus::SessionBus;
 use super::streams::progress_token;
+use super::{Session, names};
 
 type Inner = WorkerTransport<LocalSessionWorker>;
 
-pub(in crate::mcp) struct SessionTransport {
+pub struct SessionTransport {
     inner: Inner,
     session: Arc<Session>,
+    bus: Arc<dyn SessionBus>,
 }
 
 impl SessionTransport {
-    pub(super) fn new(inner: Inner, session: Arc<Session>) -> Self {
-        Self { inner, session }
+    pub(super) fn new(inner: Inner, session: Arc<Session>, bus: Arc<dyn SessionBus>) -> Self {
+        Self { inner, session, bus }
     }
 }
 
+/// Which way a message goes.
+enum Way {
+    /// Over the stream of the request that it belongs to.
+    Request,
+    /// Over the GET stream.
+    Standalone,
+    /// Nobody would read it.
+    Nowhere,
+}
+
 impl Session {
-    /// What of it the worker is to send.
-    fn outgoing(&self, message: ServerJsonRpcMessage) -> Option<ServerJsonRpcMessage> {
-        self.activity.answered(&message);
-        if let Some(token) = progress_token(&message) {
-            return self.progress.admit(token).then_some(message);
+    fn way(&self, message: &ServerJsonRpcMessage) -> Way {
+        if let Some(token) = progress_token(message) {
+            return if self.progress.admit(token) {
+                Way::Request
+            } else {
+                Way::Nowhere
+            };
         }
-        match &message {
-            ServerJsonRpcMessage::Notification(JsonRpcNotification {
-                notification: ServerNotification::CancelledNotification(_),
-                ..
-            }) => Some(message),
-            ServerJsonRpcMessage::Notification(_) => {
-                self.outbox.push(message);
-                None
+        match message {
+            ServerJsonRpcMessage::Notification(_) => Way::Standalone,
+            ServerJsonRpcMessage::Request(request) => {
+                let originating = request.request.extensions().get::<OriginatingRequestId>();
+                if originating.is_some_and(|id| self.activity.is_running(&id.0)) {
+                    Way::Request
+                } else {
+                    Way::Standalone
+                }
             }
-            _ => Some(message),
+            _ => Way::Request,
         }
     }
 }
@@ -50,13 +66,26 @@ impl Transport<RoleServer> for SessionTransport {
 
     fn send(
         &mut self,
-        message: ServerJsonRpcMessage,
+        mut message: ServerJsonRpcMessage,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        let sending = self
-            .session
-            .outgoing(message)
-            .map(|message| self.inner.send(message));
+        self.session.activity.answered(&message);
+        let way = self.session.way(&message);
+        let kept = self.session.kept_by(&message);
+        names::outgoing(self.bus.replica(), &mut message);
+        let (sending, posted) = match way {
+            Way::Request => (Some(self.inner.send(message)), None),
+            Way::Standalone => (None, Some(message)),
+            Way::Nowhere => (None, None),
+        };
+        let (session, bus) = (self.session.clone(), self.bus.clone());
         async move {
+            if let Some(posted) = posted {
+                session.post(&*bus, posted).await;
+            }
+            // Before the client hears that it has been set: its next request may come to another replica.
+            if let Some(kept) = kept {
+                session.keep(&*bus, kept).await;
+            }
             match sending {
                 Some(sending) => sending.await,
                 None => Ok(()),

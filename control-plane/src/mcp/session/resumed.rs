@@ -1,0 +1,148 @@
+//! The rest of the stream of a request, for a client that lost it and asks another replica than the one where the request
+//! runs: piece by piece from there to here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dynamic_mcp_shared::ids::{ReplicaId, random_uuid};
+use futures::{Stream, StreamExt as _};
+use parking_lot::Mutex;
+use rmcp::ServerHandler;
+use rmcp::transport::streamable_http_server::session::{ServerSseMessage, SessionManager as _};
+use tokio::sync::Notify;
+use tracing::Instrument as _;
+
+use super::bus::{Content, Letter, Piece};
+use super::{Session, Sessions, SessionsError, names, streams};
+
+/// How often it is looked whether the replica where the request runs is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// After which a client that lost the stream again may come back, as rmcp has it.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// The streams that are read here.
+#[derive(Default)]
+pub(super) struct Relays(Arc<Mutex<HashMap<String, Arc<Notify>>>>);
+
+impl Relays {
+    pub(super) fn wake(&self, token: &str) {
+        if let Some(relay) = self.0.lock().get(token) {
+            relay.notify_one();
+        }
+    }
+
+    fn add(&self) -> Relay {
+        let token = random_uuid().simple().to_string();
+        let something = Arc::new(Notify::new());
+        self.0.lock().insert(token.clone(), something.clone());
+        Relay {
+            token,
+            something,
+            all: self.0.clone(),
+        }
+    }
+}
+
+struct Relay {
+    token: String,
+    something: Arc<Notify>,
+    all: Arc<Mutex<HashMap<String, Arc<Notify>>>>,
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.token);
+    }
+}
+
+impl<H: ServerHandler> Sessions<H> {
+    /// # Errors
+    /// When that replica is gone, and the request with it.
+    pub(super) async fn resumed_elsewhere(
+        &self,
+        session: &Arc<Session>,
+        replica: ReplicaId,
+        last_event_id: &str,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + use<H>, SessionsError> {
+        let relay = self.relays.add();
+        let letter = Letter {
+            session: session.id.to_string(),
+            content: Content::Resume {
+                last_event_id: last_event_id.to_owned(),
+                to: self.bus.replica().clone(),
+                token: relay.token.clone(),
+            },
+        };
+        if !self.bus.send(&replica, &letter).await? {
+            return Err(SessionsError::NoSuchStream);
+        }
+        let (bus, session) = (self.bus.clone(), session.clone());
+        let reading = session.activity.reading();
+        let pieces = futures::stream::unfold((relay, reading), move |(relay, reading)| {
+            let (bus, session, replica) = (bus.clone(), session.clone(), replica.clone());
+            async move {
+                loop {
+                    let pieces = match bus.relayed(&session.id, &relay.token).await {
+                        Ok(pieces) => pieces,
+                        Err(error) => {
+                            tracing::debug!(%error, "the stream of a request at another replica is lost");
+                            return None;
+                        }
+                    };
+                    if !pieces.is_empty() {
+                        return Some((pieces, (relay, reading)));
+                    }
+                    let waited = tokio::select! {
+                        () = session.ended.cancelled() => return None,
+                        waited = tokio::time::timeout(LOOK_EVERY, relay.something.notified()) => waited,
+                    };
+                    if waited.is_err() && !bus.is_alive(&replica).await.unwrap_or(true) {
+                        return None;
+                    }
+                }
+            }
+        });
+        let events = pieces.flat_map(futures::stream::iter).scan((), |(), piece| {
+            std::future::ready(match piece {
+                Piece::Event(id, Some(message)) => Some(ServerSseMessage::new(id, message)),
+                Piece::Event(id, None) => Some(ServerSseMessage::priming(id, RETRY)),
+                Piece::End => None,
+            })
+        });
+        Ok(streams::shareable(events))
+    }
+
+    /// Of a request that runs here, until it has its answer.
+    pub(super) async fn send_rest(
+        &self,
+        session: &Arc<Session>,
+        last_event_id: String,
+        to: ReplicaId,
+        token: String,
+    ) -> Result<(), SessionsError> {
+        let own = self.bus.replica().clone();
+        let resumed = self.inner.resume(&session.id, last_event_id).await;
+        let (bus, session) = (self.bus.clone(), session.clone());
+        let sending = async move {
+            if let Ok(events) = resumed {
+                let mut events = std::pin::pin!(events);
+                while let Some(event) = events.next().await {
+                    let Some(id) = event.event_id else { continue };
+                    let message = event.message.map(Arc::unwrap_or_clone);
+                    let piece = Piece::Event(names::event(&own, &id), message);
+                    if let Err(error) = bus.relay(&session.id, &to, &token, piece).await {
+                        tracing::debug!(%error, "the stream of a request can't be sent to another replica");
+                        return;
+                    }
+                }
+            }
+            if let Err(error) = bus.relay(&session.id, &to, &token, Piece::End).await {
+                tracing::debug!(%error, "the stream of a request can't be ended at another replica");
+            }
+        };
+        self.tasks.spawn(sending.in_current_span());
+        Ok(())
+    }
+}
