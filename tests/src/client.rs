@@ -1,5 +1,6 @@
 //! A small MCP client that shows the wire: JSON-RPC over streamable HTTP, in both protocol eras.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
@@ -44,7 +45,8 @@ pub struct McpClient {
     era: Era,
     token: Option<String>,
     session: Option<String>,
-    next_id: AtomicU64,
+    /// Shared by those who speak for the same session.
+    next_id: Arc<AtomicU64>,
 }
 
 impl McpClient {
@@ -66,7 +68,7 @@ impl McpClient {
             stdio: None,
             era,
             session: None,
-            next_id: AtomicU64::new(1),
+            next_id: Arc::new(AtomicU64::new(1)),
         };
         if era == Era::Legacy {
             let params = json!({
@@ -94,7 +96,7 @@ impl McpClient {
             Era::Modern => StdioServer::spawn(settings)?,
         };
         // The handshake has taken the first ids.
-        let next_id = AtomicU64::new(100);
+        let next_id = Arc::new(AtomicU64::new(100));
         let stdio = Some(Mutex::new(server));
         Ok(Self {
             http: reqwest::Client::new(),
@@ -105,6 +107,20 @@ impl McpClient {
             session: None,
             next_id,
         })
+    }
+
+    /// The same client, in the same session, of another server.
+    #[must_use]
+    pub fn by(&self, base_url: &str) -> Self {
+        Self {
+            http: self.http.clone(),
+            url: format!("{base_url}/mcp"),
+            stdio: None,
+            era: self.era,
+            token: self.token.clone(),
+            session: self.session.clone(),
+            next_id: self.next_id.clone(),
+        }
     }
 
     pub fn era(&self) -> Era {
@@ -323,11 +339,22 @@ impl McpClient {
     /// # Errors
     /// When it is refused.
     pub async fn notifications(&self) -> Result<EventStream> {
+        self.read_on(None).await
+    }
+
+    /// Opens it anew, or a request's own stream, after the event of that id.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn read_on(&self, after: Option<&str>) -> Result<EventStream> {
         let mut request = self
             .bearing(self.http.get(&self.url))
             .header("accept", "text/event-stream");
         if let Some(session) = &self.session {
             request = request.header("mcp-session-id", session);
+        }
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
         }
         let response = request
             .header("mcp-protocol-version", self.era.version())

@@ -10,6 +10,7 @@ pub struct EventStream {
     headers: HeaderMap,
     chunks: futures::stream::BoxStream<'static, reqwest::Result<Vec<u8>>>,
     buffer: Vec<u8>,
+    last_id: Option<String>,
 }
 
 impl EventStream {
@@ -23,7 +24,13 @@ impl EventStream {
             headers,
             chunks,
             buffer: Vec::new(),
+            last_id: None,
         }
+    }
+
+    /// Of the last event that has been read, one without a message included.
+    pub fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref()
     }
 
     pub fn headers(&self) -> &HeaderMap {
@@ -39,6 +46,10 @@ impl EventStream {
             while let Some(end) = find_event_end(&self.buffer) {
                 let event: Vec<u8> = self.buffer.drain(..end).collect();
                 let event = String::from_utf8(event)?;
+                let id = event.lines().filter_map(|line| line.strip_prefix("id:")).next();
+                if let Some(id) = id {
+                    self.last_id = Some(id.trim().to_owned());
+                }
                 let data: Vec<_> = event
                     .lines()
                     .filter_map(|line| line.strip_prefix("data:"))

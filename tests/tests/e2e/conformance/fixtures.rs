@@ -49,7 +49,7 @@ pub async fn make(client: &McpClient) -> Result<()> {
 }
 
 /// As the scenario json-schema-2020-12 gives it: with everything that a server might drop on the way.
-fn json_schema() -> Value {
+pub fn json_schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",

@@ -1,0 +1,92 @@
+//! A stream that its client loses goes on at another replica.
+
+use anyhow::{Context as _, Result};
+use dynamic_mcp_tests::client::{Era, EventStream};
+use dynamic_mcp_tests::cluster::Cluster;
+use serde_json::json;
+
+use super::{everywhere, is_list_changed, plan, stays_quiet};
+
+#[tokio::test]
+async fn a_stream_that_is_opened_anew_elsewhere_takes_over_and_the_old_one_ends() -> Result<()> {
+    let cluster = Cluster::start(plan()).await?;
+    let client = cluster.client(Era::Legacy).await?;
+    let copies = everywhere(&cluster, &client);
+    let mut old = copies[0].notifications().await?;
+    let mut new = copies[1].notifications().await?;
+    let ended = tokio::time::timeout(super::SOON, old.next()).await;
+    assert!(matches!(
+        ended.context("the old stream stays open")?,
+        Ok(None) | Err(_)
+    ));
+    copies[2]
+        .create_tool("for.the.new", "return 1;", json!({}))
+        .await?;
+    new.find(is_list_changed).await?;
+    cluster.stop().await
+}
+
+#[tokio::test]
+async fn what_was_not_read_when_the_replica_with_the_stream_was_killed_is_read_at_another_one() -> Result<()>
+{
+    let mut cluster = Cluster::start(plan()).await?;
+    let client = cluster.client(Era::Legacy).await?;
+    let copies = everywhere(&cluster, &client);
+    copies[1]
+        .ask("logging/setLevel", json!({"level": "info"}))
+        .await?;
+    let mut stream = copies[0].notifications().await?;
+    let print = async |text: &str| {
+        let code = format!("console.log('{text}'); return 1;");
+        copies[1]
+            .structured("run_js_ephemeral", json!({"code": code}))
+            .await
+    };
+    print("one").await?;
+    stream.find(|message| message["params"]["data"] == "one").await?;
+    let read = stream.last_id().context("the event has an id")?.to_owned();
+    print("two").await?;
+    stream.find(|message| message["params"]["data"] == "two").await?;
+    cluster.kill_replica(0).await;
+    print("three").await?;
+    // As if the second one had been lost on the way.
+    let mut stream = copies[2].read_on(Some(&read)).await?;
+    for text in ["two", "three"] {
+        let told = stream.next().await?.context("a message")?;
+        assert_eq!(told["params"]["data"], text, "{told}");
+    }
+    // Without an id it goes on where it was.
+    drop(stream);
+    print("four").await?;
+    let mut stream = copies[1].notifications().await?;
+    let told = stream.next().await?.context("a message")?;
+    assert_eq!(told["params"]["data"], "four", "{told}");
+    stays_quiet(&mut stream, |_| true).await?;
+    cluster.stop().await
+}
+
+#[tokio::test]
+async fn the_stream_of_a_request_goes_on_at_another_replica_until_its_answer() -> Result<()> {
+    let cluster = Cluster::start(plan()).await?;
+    let client = cluster.client(Era::Legacy).await?;
+    let copies = everywhere(&cluster, &client);
+    let code = "ctx.progress(1); for (const end = Date.now() + 3000; Date.now() < end;); return 'the end';";
+    let call = copies[0].request(
+        "tools/call",
+        json!({"name": "run_js_ephemeral", "arguments": {"code": code}, "_meta": {"progressToken": "p"}}),
+    );
+    let mut stream = EventStream::new(copies[0].send(&call).await?.error_for_status()?);
+    stream
+        .find(|message| message["method"] == "notifications/progress")
+        .await?;
+    let read = stream.last_id().context("the event has an id")?.to_owned();
+    drop(stream);
+    let mut rest = copies[1].read_on(Some(&read)).await?;
+    let answer = rest.find(|message| message["id"] == call["id"]).await?;
+    assert_eq!(
+        answer["result"]["structuredContent"]["result"], "the end",
+        "{answer}"
+    );
+    assert!(rest.next().await?.is_none(), "it ends with its answer");
+    cluster.stop().await
+}
