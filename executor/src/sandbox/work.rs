@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::Lost;
 use super::background::Background;
 use super::captured::Cut;
 use super::commands::{Commands, Ran};
@@ -171,7 +170,7 @@ impl SessionJob {
             let ran = commands
                 .run(&session.agent, max, &background.transcript, &background.kill)
                 .await;
-            let ran = ran.unwrap_or_else(|Lost| Ran::Cut(Cut::Killed));
+            let ran = ran.unwrap_or(Ran::Cut(Cut::Killed));
             background.has_ended(ran, session.clock.now());
             drop(seat);
         };
