@@ -93,7 +93,7 @@ impl App {
 
         let runtimes = Arc::new(Runtimes::new(fleet.clone(), settings.registry.default_runtime));
         let scheduler = Arc::new(Scheduler::new(fleet.clone(), SchedulerConfig::default()));
-        let guard = guard(&settings, redis, replica.clone(), &lifecycle);
+        let guard = guard(&settings, redis.clone(), replica.clone(), &lifecycle);
         let jobs = Arc::new(Jobs::new(JobsDeps {
             guard: guard.clone(),
             cache: cache.clone(),

@@ -5,6 +5,7 @@
 pub mod certificates;
 pub mod client;
 pub mod cluster;
+pub mod compose;
 pub mod database;
 pub mod docker;
 pub mod events;

@@ -9,6 +9,7 @@ mod contract;
 mod dependencies;
 mod faults;
 mod hostile;
+mod images;
 mod legacy;
 mod notifications;
 mod shutdown;

@@ -7,7 +7,7 @@ use dynamic_mcp_tests::issuer::Issuer;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::{echoes, everywhere, plan, is_list_changed};
+use super::{echoes, everywhere, is_list_changed, plan};
 
 const NEVER: &str = "00000000-0000-4000-8000-000000000000";
 

@@ -33,7 +33,8 @@ async fn printed(client: &McpClient, session: &str, command: &str) -> Result<Str
 }
 
 #[tokio::test]
-async fn a_session_outlives_the_replica_that_began_it_and_an_emptied_redis_but_not_its_executor() -> Result<()> {
+async fn a_session_outlives_the_replica_that_began_it_and_an_emptied_redis_but_not_its_executor() -> Result<()>
+{
     let mut cluster = Cluster::start(Plan::default().executors(&[On::Docker, On::Isolate])).await?;
     let first = cluster.replicas[0].client(Era::Modern).await?;
     let session = begin(&first).await?;
@@ -45,7 +46,11 @@ async fn a_session_outlives_the_replica_that_began_it_and_an_emptied_redis_but_n
         let client = cluster.replicas[index].client(Era::Modern).await?;
         assert_eq!(printed(&client, &session, "cat /workspace/file").await?, "kept");
     }
-    fault_row("replica killed: its sandbox session works through the others", TOLD, killed.elapsed());
+    fault_row(
+        "replica killed: its sandbox session works through the others",
+        TOLD,
+        killed.elapsed(),
+    );
     cluster.start_replica(0).await?;
     cluster.until_ready(SOON).await;
 
@@ -63,7 +68,11 @@ async fn a_session_outlives_the_replica_that_began_it_and_an_emptied_redis_but_n
         })
         .await;
     }
-    fault_row("Redis empty: a sandbox session is whole", HEARTBEAT, emptied.elapsed());
+    fault_row(
+        "Redis empty: a sandbox session is whole",
+        HEARTBEAT,
+        emptied.elapsed(),
+    );
 
     let killed = Instant::now();
     cluster.kill_executor(0).await;
@@ -73,7 +82,11 @@ async fn a_session_outlives_the_replica_that_began_it_and_an_emptied_redis_but_n
         Ok(())
     })
     .await;
-    fault_row("executor killed: its sandbox session is lost", TOLD, killed.elapsed());
+    fault_row(
+        "executor killed: its sandbox session is lost",
+        TOLD,
+        killed.elapsed(),
+    );
     cluster.start_executor(0).await?;
     let answer = exec(&client, &session, "true").await?;
     assert!(
