@@ -162,9 +162,8 @@ pub(super) async fn nothing_in_redis(cluster: &Cluster) -> Result<()> {
                 continue;
             }
             ensure!(ttl > 0, "{key} ({kind}) has no time to live");
-            let held = ["permit", "wait", "fleet:", "mcp-session", "sandbox"];
             ensure!(
-                !held.iter().any(|part| key.contains(part)),
+                !HELD.iter().any(|part| key.contains(part)),
                 "{key} ({kind}) is left"
             );
         }
