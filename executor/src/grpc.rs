@@ -92,7 +92,7 @@ impl ExecutorService {
     ) -> Self {
         Self {
             engine,
-            leaving: Leaving::new(capacity.clone(), lifecycle.clone()),
+            leaving: Leaving::new(capacity.clone(), sandboxes.clone(), lifecycle.clone()),
             epoch,
             capacity,
             sandboxes,

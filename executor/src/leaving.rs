@@ -2,18 +2,25 @@
 //! less patient, and gives what runs the grace time.
 
 use dynamic_mcp_shared::lifecycle::Lifecycle;
+use tokio::time::timeout;
 
 use crate::capacity::Capacity;
+use crate::sandbox::Sandboxes;
 
 #[derive(Clone)]
 pub struct Leaving {
     capacity: Capacity,
+    sandboxes: Sandboxes,
     lifecycle: Lifecycle,
 }
 
 impl Leaving {
-    pub fn new(capacity: Capacity, lifecycle: Lifecycle) -> Self {
-        Self { capacity, lifecycle }
+    pub fn new(capacity: Capacity, sandboxes: Sandboxes, lifecycle: Lifecycle) -> Self {
+        Self {
+            capacity,
+            sandboxes,
+            lifecycle,
+        }
     }
 
     /// Answers whether that is news.
@@ -21,15 +28,26 @@ impl Leaving {
         if !self.capacity.drain() {
             return false;
         }
+        self.sandboxes.drain();
         tracing::info!(
             reason,
             "asked to leave: no new jobs, and the end when the last one has ended"
         );
-        let (capacity, lifecycle) = (self.capacity.clone(), self.lifecycle.clone());
+        let Self {
+            capacity,
+            sandboxes,
+            lifecycle,
+        } = self.clone();
         self.lifecycle.spawn(async move {
+            let soft = lifecycle.soft().clone();
+            let ended = async {
+                capacity.idle().await;
+                // A session may stay for hours: its owner has the grace time to take what is in it.
+                let _still_there = timeout(lifecycle.grace(), sandboxes.gone()).await;
+            };
             tokio::select! {
-                () = capacity.idle() => lifecycle.begin_shutdown(),
-                () = lifecycle.soft().cancelled() => {}
+                () = ended => lifecycle.begin_shutdown(),
+                () = soft.cancelled() => {}
             }
         });
         true
@@ -38,17 +56,23 @@ impl Leaving {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
+    use dynamic_mcp_shared::clock::SystemClock;
     use dynamic_mcp_shared::ids::JobId;
 
     use super::*;
+    use crate::engine::fake::FakeEngine;
+    use crate::sandbox::SandboxLimits;
 
     #[tokio::test]
     async fn who_is_told_to_leave_finishes_what_it_has_and_ends_once() {
         let capacity = Capacity::new(1);
         let lifecycle = Lifecycle::new(Duration::from_secs(1));
-        let leaving = Leaving::new(capacity.clone(), lifecycle.clone());
+        let engine = Arc::new(FakeEngine::willing());
+        let sandboxes = Sandboxes::new(engine, Arc::new(SystemClock), 1, SandboxLimits::default());
+        let leaving = Leaving::new(capacity.clone(), sandboxes, lifecycle.clone());
         let job = capacity.admit(&JobId::generate()).unwrap();
         assert!(leaving.begin("maintenance"));
         assert!(!leaving.begin("maintenance"));

@@ -73,6 +73,10 @@ impl Node {
         self
     }
 
+    pub fn sandboxes(&self) -> &Sandboxes {
+        &self.sandboxes
+    }
+
     /// From now on no job that needs a slot is taken and no session is opened; what is here goes on. Answers whether
     /// that is news.
     pub fn drain(&self) -> bool {

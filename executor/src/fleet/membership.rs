@@ -221,7 +221,9 @@ impl<'a> Membership<'a> {
         match answer.message {
             Some(Incoming::Drain(drain)) => {
                 let node = &self.client.node;
-                Leaving::new(node.capacity().clone(), self.client.lifecycle.clone()).begin(&drain.reason);
+                let sandboxes = node.sandboxes().clone();
+                Leaving::new(node.capacity().clone(), sandboxes, self.client.lifecycle.clone())
+                    .begin(&drain.reason);
             }
             Some(Incoming::Registered(_)) => tracing::warn!("a second registered was ignored"),
             // Of a newer protocol than this one.

@@ -10,7 +10,7 @@ use dynamic_mcp_shared::ids::{SandboxId, TenantId};
 use dynamic_mcp_shared::job::{Job, RejectReason, Rejection, SandboxSession, SessionWork};
 use dynamic_mcp_shared::limits::{ByteSize, DEFAULT_MAX_FILE_BYTES, MAX_TRANSFER_BYTES, TimeoutMs};
 use parking_lot::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -24,6 +24,8 @@ use crate::metric_names;
 
 /// For the engine to make a sandbox, and for the agent in it to say that it is there.
 const OPEN: Duration = Duration::from_secs(60);
+/// How often whoever waits for sessions looks at them.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long the end of the process waits for sessions to end.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -270,19 +272,25 @@ impl Sandboxes {
 
     /// Waits until nothing runs in the background of any session.
     pub async fn quiet(&self) {
-        const LOOK_EVERY: Duration = Duration::from_millis(200);
+        self.until_none(|session| session.running_in_background() > 0)
+            .await;
+    }
+
+    /// Waits until there is no session.
+    pub async fn gone(&self) {
+        self.until_none(|_| true).await;
+    }
+
+    async fn until_none(&self, counts: impl Fn(&Session) -> bool) {
         loop {
-            let running = || {
-                let places = self.0.places.lock();
-                places.values().any(|place| match place {
-                    Place::Opening => true,
-                    Place::Open(session) => session.running_in_background() > 0,
-                })
-            };
-            if !running() {
+            let any = self.0.places.lock().values().any(|place| match place {
+                Place::Opening => true,
+                Place::Open(session) => counts(session),
+            });
+            if !any {
                 return;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            sleep(LOOK_EVERY).await;
         }
     }
 
