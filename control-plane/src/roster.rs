@@ -18,6 +18,7 @@ mod store;
 use std::sync::Arc;
 
 use dynamic_mcp_shared::ids::ReplicaId;
+use parking_lot::Mutex;
 
 use self::follow::Follower;
 use self::store::Store;
@@ -46,6 +47,7 @@ impl Roster {
             store: store.clone(),
             admission,
             replica,
+            refused: Mutex::default(),
         };
         follower.read_all().await;
         Self {

@@ -1,10 +1,12 @@
 //! Hears what other replicas tell of executors.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dynamic_mcp_proto::v1::FleetNews;
-use dynamic_mcp_shared::ids::ReplicaId;
+use dynamic_mcp_shared::ids::{ExecutorId, ReplicaId};
+use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -16,12 +18,15 @@ use crate::scheduler::fleet::{ExecutorChannel, Fleet, NodeInfo};
 
 /// How often everything is read, whatever was published: a word may be lost without a trace.
 const READ_EVERY: Duration = Duration::from_secs(3);
+const REFUSED_KEPT: usize = 1_024;
 
 pub(super) struct Follower {
     pub(super) fleet: Arc<Fleet>,
     pub(super) store: Store,
     pub(super) admission: Arc<Admission>,
     pub(super) replica: ReplicaId,
+    /// Those that were not taken when they were told of last, so that the log has each once.
+    pub(super) refused: Mutex<HashSet<ExecutorId>>,
 }
 
 impl Follower {
@@ -97,11 +102,18 @@ impl Follower {
     fn connect(&self, info: &NodeInfo, by: &ReplicaId) -> Option<ExecutorChannel> {
         match self.admission.channel_to(&info.id, &info.address) {
             Ok(channel) => {
+                self.refused.lock().remove(&info.id);
                 tracing::info!(executor.id = %info.id, executor.epoch = info.epoch, replica = %by, "an executor joined another replica");
                 Some(channel)
             }
             Err(error) => {
-                tracing::warn!(executor.id = %info.id, address = info.address, replica = %by, why = %error, "an executor that joined another replica is not taken");
+                let mut refused = self.refused.lock();
+                if refused.len() >= REFUSED_KEPT {
+                    refused.clear();
+                }
+                if refused.insert(info.id.clone()) {
+                    tracing::warn!(executor.id = %info.id, address = info.address, replica = %by, why = %error, "an executor that joined another replica is not taken");
+                }
                 None
             }
         }

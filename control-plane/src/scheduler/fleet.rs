@@ -134,6 +134,7 @@ impl Fleet {
         let superseded = CancellationToken::new();
         let (ticket, status) = {
             let mut table = self.table.lock();
+            let info = Arc::new(info);
             let node = Node { info, channel };
             table.join(node, source, superseded.clone(), Instant::now())?
         };

@@ -33,6 +33,8 @@ enum Script {
     Finishes,
     Rejects(v1::RejectReason),
     BreaksBeforeReady,
+    /// Its answer to the preparation is lost, and it starts the job if it is ever told to.
+    SaysNothing,
     BreaksAfterStart,
     /// Gave the sandbox back before the start came.
     RejectsTheStart,
@@ -109,6 +111,12 @@ impl Scripted {
             }
             _ => {}
         }
+        if matches!(self.script, Script::SaysNothing) {
+            if let Ok(Some(_start)) = requests.message().await {
+                self.started.fetch_add(1, Ordering::SeqCst);
+            }
+            return Ok(());
+        }
         say(Event::Ready(v1::Ready {
             placement: v1::Placement::Warm.into(),
         }))
@@ -167,6 +175,7 @@ impl Cluster {
         }
         let config = SchedulerConfig {
             max_wait: Duration::from_millis(200),
+            prepare_deadline: Duration::from_secs(1),
             ..SchedulerConfig::default()
         };
         Self {
@@ -276,6 +285,19 @@ async fn a_node_that_breaks_before_the_start_costs_nothing() {
         cluster.prepared() > 8,
         "some of them were tried on the broken node first"
     );
+}
+
+#[tokio::test]
+async fn a_job_whose_preparation_was_lost_on_one_node_is_started_on_another_alone() {
+    let cluster = Cluster::of(&[Script::SaysNothing, Script::Finishes]);
+    let mut jobs = 0;
+    while cluster.executors[0].prepared.load(Ordering::SeqCst) == 0 {
+        let scheduled = cluster.run().await;
+        assert!(matches!(scheduled, Scheduled::Finished { finished, .. } if finished.outcome.is_ok()));
+        jobs += 1;
+    }
+    assert_eq!(cluster.executors[0].started.load(Ordering::SeqCst), 0);
+    assert_eq!(cluster.started(), jobs);
 }
 
 #[tokio::test]

@@ -101,6 +101,7 @@ fn report(nodes: &[NodeView], replica: &ReplicaId) -> Value {
             "states": states,
             "slots": sum(|node| node.status.slots.into()),
             "running": sum(|node| node.status.running.into()),
+            "sandboxes": nodes.iter().map(|node| node.status.sandboxes.len()).sum::<usize>(),
         },
     })
 }
@@ -123,6 +124,8 @@ fn about(node: &NodeView, replica: &ReplicaId) -> Value {
         "running": status.running,
         "load": f64::from(status.running) / f64::from(status.slots.max(1)),
         "warm": warm,
+        "sandboxes": status.sandboxes.len(),
+        "sandboxSlots": status.sandbox_slots,
         "runtimes": status.runtimes.iter().map(|offered| json!({
             "runtime": offered.runtime,
             "available": offered.is_available(),

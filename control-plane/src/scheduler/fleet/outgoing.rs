@@ -17,7 +17,7 @@ pub struct News {
 
 #[derive(Debug, Clone)]
 pub struct Told {
-    pub info: NodeInfo,
+    pub info: Arc<NodeInfo>,
     pub status: Arc<NodeStatus>,
 }
 

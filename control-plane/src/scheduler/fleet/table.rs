@@ -31,7 +31,7 @@ pub(super) struct Table {
 
 /// An executor and the way to it.
 pub(super) struct Node {
-    pub(super) info: NodeInfo,
+    pub(super) info: Arc<NodeInfo>,
     pub(super) channel: ExecutorChannel,
 }
 
@@ -203,6 +203,7 @@ impl Table {
             }
         }
         let Some(channel) = connect(&info) else { return };
+        let info = Arc::new(info);
         let node = Node { info, channel };
         self.put(node, Arc::new(status), said_at, |entry| {
             entry.others.insert(by.clone(), said_at);

@@ -13,7 +13,7 @@ use super::{Fleet, NodeInfo};
 /// One executor.
 #[derive(Debug, Clone)]
 pub struct NodeView {
-    pub info: NodeInfo,
+    pub info: Arc<NodeInfo>,
     /// What it said last.
     pub status: Arc<NodeStatus>,
     pub state: NodeState,
