@@ -8,6 +8,7 @@ mod conformance;
 mod contract;
 mod dependencies;
 mod faults;
+mod fleet;
 mod hostile;
 mod images;
 mod legacy;

@@ -2,8 +2,8 @@
 //! container or isolate, beside the Engine's own ways to run the same code. Prints a table and each goal with met or missed.
 //!
 //! `cargo run --release -p dynamic-mcp-tests --bin bench` (after `cargo build --release --workspace --bins`);
-//! `bench isolates`, `bench session`, `bench tokens`, `bench registry`, `bench audit`, `bench fleet` and `bench guard` measure
-//! these alone.
+//! `bench isolates`, `bench session`, `bench tokens`, `bench registry`, `bench audit`, `bench fleet`, `bench guard` and
+//! `bench placement` measure these alone.
 
 #![expect(clippy::print_stdout, reason = "its output is the table")]
 
@@ -14,6 +14,7 @@ mod guard;
 mod isolates;
 mod load;
 mod memory;
+mod placement;
 mod registry;
 mod report;
 mod seam;
@@ -65,6 +66,7 @@ async fn measure() -> Result<()> {
             audit::measure(&mut report).await?;
             fleet::measure(&mut report).await?;
             guard::measure(&mut report).await?;
+            placement::measure(&mut report);
         }
         Some("isolates") => isolates::measure(&mut report).await?,
         Some("session") => session::measure(&mut report).await?,
@@ -73,9 +75,10 @@ async fn measure() -> Result<()> {
         Some("audit") => audit::measure(&mut report).await?,
         Some("fleet") => fleet::measure(&mut report).await?,
         Some("guard") => guard::measure(&mut report).await?,
+        Some("placement") => placement::measure(&mut report),
         Some(other) => {
             bail!(
-                "unknown part {other:?}; there are isolates, session, tokens, registry, audit, fleet and guard, and all \
+                "unknown part {other:?}; there are isolates, session, tokens, registry, audit, fleet, guard and placement, and all \
                  without a word"
             )
         }

@@ -185,6 +185,8 @@ async fn what_a_tenant_may_have_is_for_operators_to_see_and_to_set() -> Result<(
     for (tool, arguments) in [
         ("system.tenant.get", json!({})),
         ("system.tenant.set", json!({"settings": {"maxTools": 100_000}})),
+        ("system.fleet", json!({})),
+        ("system.fleet.drain", json!({"executorId": "exe_one"})),
     ] {
         let params = json!({"name": tool, "arguments": arguments});
         let response = tenants

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Wires;
 
 /// Each tool with its arguments, those that are required first marked so.
-const TOOLS: [(&str, &[&str]); 19] = [
+const TOOLS: [(&str, &[&str]); 21] = [
     ("dev.echo", &["message!", "uppercase"]),
     ("dynamic.tool.call", &["args", "contentHash", "name!", "revision"]),
     ("dynamic.tool.create", &["adminToken", "tool!", "visibility"]),
@@ -69,6 +69,8 @@ const TOOLS: [(&str, &[&str]); 19] = [
             "verdict",
         ],
     ),
+    ("system.fleet", &["adminToken"]),
+    ("system.fleet.drain", &["adminToken", "executorId!", "reason"]),
     ("system.guard_metrics", &[]),
     ("system.health", &[]),
     ("system.runtime_config", &[]),

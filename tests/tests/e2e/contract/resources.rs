@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use super::Wires;
 
-const URIS: [&str; 3] = [
+const URIS: [&str; 4] = [
     "dynamic://service/meta",
     "dynamic://service/runtime-config",
     "dynamic://metrics/guard",
+    "dynamic://fleet",
 ];
 
 async fn read(client: &dynamic_mcp_tests::client::McpClient, uri: &str) -> Result<Value> {
