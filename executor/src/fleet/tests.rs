@@ -199,11 +199,13 @@ async fn a_drain_message_begins_the_executors_shutdown() {
 }
 
 #[tokio::test]
-async fn it_leaves_by_ending_the_stream_when_it_stops() {
+async fn it_leaves_with_a_last_word_and_by_ending_the_stream_when_it_stops() {
     let mut harness = Harness::new(RARELY).await;
     let mut joined = harness.joined().await;
     joined.register().await;
+    harness.node.capacity().drain();
     harness.stop.cancel();
+    assert!(joined.heartbeat().await.draining);
     assert!(joined.next().await.is_none());
     harness.lifecycle.begin_shutdown();
     assert!(harness.lifecycle.finish().await);
