@@ -32,7 +32,6 @@ async fn code_imports_what_it_declared_and_what_was_declared_last_stays() {
         .unwrap();
     let body = "const { default: isNumber } = await import('is-number'); return isNumber(7)";
     let job = |lock: Option<_>| Job {
-        tenant: tenant.clone(),
         dependency_lock: lock,
         ..code(&sandbox, body)
     };

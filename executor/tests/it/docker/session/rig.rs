@@ -162,6 +162,7 @@ impl Sandbox {
 
     pub fn job(&self, task: SessionTask) -> Job {
         Job {
+            tenant: self.wire.tenant.parse().unwrap(),
             session: Some(SessionWork {
                 session: self.id(),
                 epoch: self.wire.epoch,
