@@ -225,10 +225,10 @@ impl App {
     }
 
     fn session_bus(&self) -> Arc<dyn SessionBus> {
-        let ttl = self.settings.http.session_ttl;
+        let (replica, ttl) = (self.mcp.fleet.replica.clone(), self.settings.http.session_ttl);
         match &self.redis {
-            Some(redis) => Arc::new(SharedSessions::new(redis.clone(), ReplicaId::generate(), ttl)),
-            None => Arc::new(Alone::default()),
+            Some(redis) => Arc::new(SharedSessions::new(redis.clone(), replica, ttl)),
+            None => Arc::new(Alone::new(replica)),
         }
     }
 

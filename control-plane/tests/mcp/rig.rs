@@ -11,6 +11,7 @@ use dynamic_mcp_control_plane::fleet_admin::FleetAdmin;
 use dynamic_mcp_control_plane::guard::{Guard, GuardConfig, GuardLimits, MemoryGuard, Share};
 use dynamic_mcp_control_plane::jobs::{Jobs, JobsDeps};
 use dynamic_mcp_control_plane::mcp::http::{HttpMcpConfig, McpService};
+use dynamic_mcp_control_plane::mcp::session::Alone;
 use dynamic_mcp_control_plane::mcp::{self, McpDeps, Profile};
 use dynamic_mcp_control_plane::principal::{Access, Principal};
 use dynamic_mcp_control_plane::registry::Registry;
@@ -137,7 +138,9 @@ impl Rig {
             started: Instant::now(),
             clock,
         });
-        let service = mcp::http::service(deps.clone(), Arc::new(Gate::open()), &config, &lifecycle);
+        let gate = Arc::new(Gate::open());
+        let alone = Arc::new(Alone::new(ReplicaId::generate()));
+        let service = mcp::http::service(deps.clone(), gate, alone, &config, &lifecycle);
         Self {
             deps,
             lifecycle,

@@ -78,7 +78,7 @@ pub enum Taken {
 #[derive(Debug)]
 pub enum Piece {
     /// Event id and message, if it has one.
-    Event(String, Option<ServerJsonRpcMessage>),
+    Event(String, Option<Box<ServerJsonRpcMessage>>),
     End,
 }
 

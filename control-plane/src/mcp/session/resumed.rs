@@ -106,7 +106,7 @@ impl<H: ServerHandler> Sessions<H> {
         });
         let events = pieces.flat_map(futures::stream::iter).scan((), |(), piece| {
             std::future::ready(match piece {
-                Piece::Event(id, Some(message)) => Some(ServerSseMessage::new(id, message)),
+                Piece::Event(id, Some(message)) => Some(ServerSseMessage::new(id, *message)),
                 Piece::Event(id, None) => Some(ServerSseMessage::priming(id, RETRY)),
                 Piece::End => None,
             })
@@ -130,7 +130,9 @@ impl<H: ServerHandler> Sessions<H> {
                 let mut events = std::pin::pin!(events);
                 while let Some(event) = events.next().await {
                     let Some(id) = event.event_id else { continue };
-                    let message = event.message.map(Arc::unwrap_or_clone);
+                    let message = event
+                        .message
+                        .map(|message| Box::new(Arc::unwrap_or_clone(message)));
                     let piece = Piece::Event(names::event(&own, &id), message);
                     if let Err(error) = bus.relay(&session.id, &to, &token, piece).await {
                         tracing::debug!(%error, "the stream of a request can't be sent to another replica");

@@ -26,7 +26,7 @@ async fn read(client: &dynamic_mcp_tests::client::McpClient, uri: &str) -> Resul
 }
 
 #[tokio::test]
-async fn the_three_resources_are_listed_and_say_what_the_tools_say() -> Result<()> {
+async fn the_resources_are_listed_and_say_what_the_tools_say() -> Result<()> {
     let wires = Wires::without_pool(&[]).await?;
     for (_, client) in wires.each() {
         let list = client.ask("resources/list", json!({})).await?;
@@ -35,7 +35,7 @@ async fn the_three_resources_are_listed_and_say_what_the_tools_say() -> Result<(
             .filter_map(|resource| resource["uri"].as_str())
             .collect();
         assert_eq!(uris, URIS, "{}", client.describe());
-        let [meta, config, guard] = URIS;
+        let [meta, config, guard, fleet] = URIS;
         assert_eq!(read(client, meta).await?["name"], "dynamic-mcp");
         assert_eq!(
             read(client, config).await?,
@@ -45,6 +45,7 @@ async fn the_three_resources_are_listed_and_say_what_the_tools_say() -> Result<(
             read(client, guard).await?,
             client.structured("system.guard_metrics", json!({})).await?
         );
+        assert_eq!(read(client, fleet).await?["totals"]["nodes"], 1);
     }
     Ok(())
 }

@@ -12,9 +12,9 @@ use super::{
 
 pub struct Alone(ReplicaId);
 
-impl Default for Alone {
-    fn default() -> Self {
-        Self(ReplicaId::generate())
+impl Alone {
+    pub fn new(replica: ReplicaId) -> Self {
+        Self(replica)
     }
 }
 
