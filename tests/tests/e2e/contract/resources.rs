@@ -45,7 +45,7 @@ async fn the_resources_are_listed_and_say_what_the_tools_say() -> Result<()> {
             read(client, guard).await?,
             client.structured("system.guard_metrics", json!({})).await?
         );
-        assert_eq!(read(client, fleet).await?["totals"]["nodes"], 1);
+        assert_eq!(read(client, fleet).await?["totals"]["executors"], 1);
     }
     Ok(())
 }
