@@ -176,3 +176,33 @@ fn unknown(name: &str, args: Args<'_>) -> Answer {
 fn count(number: usize) -> Reply {
     Reply::Int(i64::try_from(number).expect("fewer than 2^63"))
 }
+
+#[test]
+fn what_a_script_publishes_and_leaves_behind_is_told_once_and_until_it_expires() {
+    let mut keyspace = Keyspace::default();
+    let source = "
+        redis.call('SET', KEYS[1], '1', 'PX', 5)
+        redis.call('SET', KEYS[2], '2')
+        return redis.call('PUBLISH', 'channel', 'news')";
+    let keys = [b"brief".to_vec(), b"lasting".to_vec()];
+    crate::scripts::Scripts::new()
+        .run(&mut keyspace, source, &keys, &[])
+        .expect("it runs");
+    assert_eq!(
+        keyspace.take_published(),
+        [(b"channel".to_vec(), b"news".to_vec())]
+    );
+    assert_eq!(keyspace.take_published(), []);
+    let live = |keyspace: &Keyspace| {
+        keyspace
+            .live_keys()
+            .map(|(key, ttl)| (key.to_vec(), ttl))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        live(&keyspace),
+        [(b"brief".to_vec(), true), (b"lasting".to_vec(), false)]
+    );
+    keyspace.set_now(6_000);
+    assert_eq!(live(&keyspace), [(b"lasting".to_vec(), false)]);
+}
