@@ -59,7 +59,11 @@ pub fn limit(bounds: &Bounds) -> Result<(), String> {
 /// # Errors
 /// When the process can't be made to give way.
 pub fn give_way() -> Result<(), String> {
-    rustix::process::setpriority_process(None, NICE).map_err(|error| format!("nice: {error}"))
+    match rustix::process::setpriority_process(None, NICE) {
+        // Who started this process has made it nicer than that, which only a privileged one could take back.
+        Err(rustix::io::Errno::ACCESS) => Ok(()),
+        done => done.map_err(|error| format!("nice: {error}")),
+    }
 }
 
 /// Of a child of this process. Only a privileged one could take it back.

@@ -1,9 +1,13 @@
 //! What a tool runs on: as it was asked for, by default, or as its code asks; and what is said where it is not to be had.
 //! What needs a Docker Engine is in the module of that name.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use dynamic_mcp_tests::on::On;
-use dynamic_mcp_tests::server::AllInOne;
+use dynamic_mcp_tests::process::{Process, binary, own_settings};
+use dynamic_mcp_tests::server::{AllInOne, JOIN_TOKEN};
+use dynamic_mcp_tests::state::State;
 use serde_json::{Value, json};
 
 use super::Wires;
@@ -368,4 +372,27 @@ mod docker {
         }
         Ok(())
     }
+}
+
+/// As a unit with `Nice=` in it, or a job of lesser importance.
+#[tokio::test]
+async fn an_executor_that_was_started_nicer_than_its_isolates_would_be_offers_them() -> Result<()> {
+    let state = State::new()?;
+    let mut command = tokio::process::Command::new("nice");
+    command.args(["-n", "15"]).arg(binary("dynamic-mcp-executor")?);
+    for variable in own_settings() {
+        command.env_remove(variable);
+    }
+    command
+        .current_dir(state.path())
+        .kill_on_drop(true)
+        .env("MCP_LOG_FORMAT", "json")
+        .env("MCP_EXECUTION_ENGINE", "isolate")
+        .env("MCP_EXECUTOR_BIND", "127.0.0.1:0")
+        .env("MCP_EXECUTOR_STATE_DIR", state.path())
+        .env("MCP_JOIN_TOKEN", JOIN_TOKEN);
+    let mut executor = Process::spawn("dynamic-mcp-executor", command)?;
+    executor.logged("executor started").await?;
+    assert!(executor.terminate(Duration::from_secs(20)).await);
+    Ok(())
 }
