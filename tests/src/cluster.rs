@@ -108,10 +108,20 @@ impl Cluster {
     /// Makes a tool; returns when every replica that is up shows it.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When no replica can be reached.
+    ///
+    /// # Panics
+    /// When it is refused for long: a database that others load too may be late once.
     pub async fn make_tool(&self, name: &str, code: &str, further: Value) -> Result<()> {
         let client = self.client(Era::Modern).await?;
-        client.create_tool(name, code, further).await?;
+        eventually(SOON, async || {
+            let names = client.tool_names().await?;
+            if !names.iter().any(|listed| listed == name) {
+                client.create_tool(name, code, further.clone()).await?;
+            }
+            anyhow::Ok(())
+        })
+        .await;
         for replica in self.replicas.iter().filter(|replica| replica.is_up()) {
             let client = replica.client(Era::Modern).await?;
             eventually(SOON, async || {

@@ -1,5 +1,6 @@
 //! Redis is killed, hangs, and comes back empty.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -72,6 +73,38 @@ async fn by_default_calls_are_refused_at_once_until_it_is_back() -> Result<()> {
     Ok(())
 }
 
+/// When it ends for each replica to be there, by Redis's own time.
+async fn replicas_in_redis(cluster: &Cluster) -> Result<BTreeMap<String, u64>> {
+    let command = redis::cmd("ZRANGE")
+        .arg("{dynamic-mcp:guard}:replicas")
+        .arg(&[0, -1])
+        .arg("WITHSCORES")
+        .to_owned();
+    let replicas: Vec<(String, u64)> = command.query_async(&mut cluster.redis.connect().await?).await?;
+    Ok(replicas.into_iter().collect())
+}
+
+/// Each has said that it is there, and has then been told of all.
+async fn until_replicas_know_each_other(cluster: &Cluster) -> Result<()> {
+    eventually(with_room(LEASE), async || {
+        let now = replicas_in_redis(cluster).await?;
+        ensure!(now.len() == cluster.replicas.len(), "only {now:?} are there");
+        Ok(())
+    })
+    .await;
+    let all = replicas_in_redis(cluster).await?;
+    eventually(with_room(LEASE), async || {
+        let now = replicas_in_redis(cluster).await?;
+        let told = all
+            .iter()
+            .all(|(id, until)| now.get(id).is_some_and(|later| later > until));
+        ensure!(told, "{all:?} has become {now:?}");
+        Ok(())
+    })
+    .await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn with_local_limits_calls_go_on_and_each_replica_keeps_its_share() -> Result<()> {
     let plan = Plan::default()
@@ -84,6 +117,7 @@ async fn with_local_limits_calls_go_on_and_each_replica_keeps_its_share() -> Res
         .make_tool("endless", FOR_EVER, json!({"timeoutMs": 60_000}))
         .await?;
     let client = cluster.client(Era::Modern).await?;
+    until_replicas_know_each_other(&cluster).await?;
     cluster.redis.kill().await;
     let mut slowest = Duration::ZERO;
     for _ in 0..6 {
