@@ -204,6 +204,8 @@ async fn it_leaves_with_a_last_word_and_by_ending_the_stream_when_it_stops() {
     let mut joined = harness.joined().await;
     joined.register().await;
     harness.node.capacity().drain();
+    // Which also says that it knows by now that it has joined.
+    assert!(joined.heartbeat().await.draining);
     harness.stop.cancel();
     assert!(joined.heartbeat().await.draining);
     assert!(joined.next().await.is_none());
