@@ -66,6 +66,8 @@ impl Soak {
             .executors(&self.executors)
             .replica("MCP_TOOL_MAX_CONCURRENCY", "16")
             .replica("MCP_TOOL_MAX_CALLS_PER_WINDOW", "1000000")
+            // What a client could not end, since nobody answered it, ends by itself while the rest is looked at.
+            .replica("MCP_HTTP_SESSION_TTL_SECONDS", "30")
     }
 
     async fn call_under_faults(&self, cluster: &mut Cluster, journal: &Journal) -> Result<()> {

@@ -113,8 +113,10 @@ impl Caller {
                 tokio::time::sleep(PAUSE).await;
             } else {
                 tokio::time::sleep(BACK_OFF).await;
-                let lost = self.era == Era::Legacy && connected.ask("ping", json!({})).await.is_err();
-                client = client.filter(|_| !lost);
+                if self.era == Era::Legacy && !is_alive(connected).await {
+                    let _unheard = tokio::time::timeout(PATIENCE, connected.end_session()).await;
+                    client = None;
+                }
             }
         }
         if let Some(client) = client.filter(|_| self.era == Era::Legacy) {
@@ -194,6 +196,12 @@ impl Caller {
         };
         Ok(call(client, tool, arguments, journal, PATIENCE).await?.is_some())
     }
+}
+
+/// Whether a session answers.
+async fn is_alive(client: &McpClient) -> bool {
+    let pinged = tokio::time::timeout(PATIENCE, client.ask("ping", json!({}))).await;
+    pinged.is_ok_and(|answer| answer.is_ok())
 }
 
 /// The structured content of the answer; nothing when there was none, in time or at all.

@@ -12,7 +12,7 @@ use crate::measured::measured;
 use crate::processes::descendants_of;
 use crate::resources::Resources;
 
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_secs(90);
 /// Connections that a quiet process still winds up, or has opened anew.
 const SLACK: u64 = 8;
 
