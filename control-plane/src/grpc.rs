@@ -28,7 +28,7 @@ use tracing::Instrument as _;
 pub use self::admission::Admission;
 use self::admission::NotAdmitted;
 use crate::scheduler::fleet::{
-    ExecutorChannel, Fleet, HEARTBEAT_INTERVAL, Membership, NodeInfo, STALE_AFTER, StatusSource,
+    Fleet, HEARTBEAT_INTERVAL, Membership, NodeInfo, STALE_AFTER, StatusSource, Ways,
 };
 
 const REGISTER_DEADLINE: Duration = Duration::from_secs(10);
@@ -93,7 +93,7 @@ impl FleetRpc for FleetService {
             Ok(Err(status)) => return Err(status),
             Err(_) => return Err(Status::deadline_exceeded("no `register` came")),
         };
-        let (info, status, channel) = self.admit(register, certificate.as_deref())?;
+        let (info, status, ways) = self.admit(register, certificate.as_deref())?;
         let id = info.id.clone();
         let runtimes: Vec<_> = status
             .runtimes
@@ -103,7 +103,7 @@ impl FleetRpc for FleetService {
         tracing::info!(executor.id = %id, executor.epoch = info.epoch, executor.runtimes = runtimes.join(","), "an executor joined");
         let member = self
             .fleet
-            .join(info, channel, StatusSource::Reported(status))
+            .join(info, ways, StatusSource::Reported(status))
             .map_err(|error| Status::failed_precondition(error.to_string()))?;
 
         let (outgoing, responses) = mpsc::channel(4);
@@ -146,7 +146,7 @@ impl FleetService {
         &self,
         register: Register,
         certificate: Option<&Certificate>,
-    ) -> Result<(NodeInfo, NodeStatus, ExecutorChannel), Status> {
+    ) -> Result<(NodeInfo, NodeStatus, Ways), Status> {
         let invalid = |error: &dyn std::fmt::Display| Status::invalid_argument(error.to_string());
         let status = register
             .status
@@ -161,9 +161,9 @@ impl FleetService {
             .admission
             .check(&id, &register.address, certificate)
             .map_err(refused)?;
-        let channel = self
+        let ways = self
             .admission
-            .channel(&id, &address)
+            .ways(&id, &address)
             .map_err(|error| invalid(&error))?;
         let info = NodeInfo {
             id,
@@ -171,7 +171,7 @@ impl FleetService {
             version: register.version,
             address: register.address,
         };
-        Ok((info, status, channel))
+        Ok((info, status, ways))
     }
 }
 

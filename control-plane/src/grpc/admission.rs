@@ -12,7 +12,7 @@ use tonic::Status;
 use tonic::service::interceptor::InterceptedService;
 
 use super::KEEP_ALIVE;
-use crate::scheduler::fleet::ExecutorChannel;
+use crate::scheduler::fleet::{ExecutorChannel, Ways};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// HTTP/2's default window is 64 KiB: one large result would stall every call beside it.
@@ -99,9 +99,9 @@ impl Admission {
     /// The way to an executor that has joined another replica. Who says so is not believed: with certificates nobody but
     /// that executor can answer there, at a host that its certificate is good for. With a join token alone who can write
     /// to Redis can name any address.
-    pub(crate) fn channel_to(&self, id: &ExecutorId, address: &str) -> Result<ExecutorChannel, NotAdmitted> {
+    pub(crate) fn channel_to(&self, id: &ExecutorId, address: &str) -> Result<Ways, NotAdmitted> {
         let uri = self.reachable(address)?;
-        self.channel(id, &uri)
+        self.ways(id, &uri)
             .map_err(|_| NotAdmitted::Address(address.to_owned(), self.scheme()))
     }
 
@@ -125,12 +125,15 @@ impl Admission {
         }
     }
 
+    pub(super) fn ways(&self, id: &ExecutorId, address: &Uri) -> Result<Ways, tonic::transport::Error> {
+        Ok(Ways {
+            jobs: self.channel(id, address)?,
+            files: self.channel(id, address)?,
+        })
+    }
+
     /// Connects when it is first used, and to no other executor than that one.
-    pub(super) fn channel(
-        &self,
-        id: &ExecutorId,
-        address: &Uri,
-    ) -> Result<ExecutorChannel, tonic::transport::Error> {
+    fn channel(&self, id: &ExecutorId, address: &Uri) -> Result<ExecutorChannel, tonic::transport::Error> {
         let endpoint = tls::endpoint(&address.to_string())?
             .connect_timeout(CONNECT_DEADLINE)
             .http2_keep_alive_interval(KEEP_ALIVE)

@@ -14,7 +14,7 @@ use super::record::{Malformed, Record};
 use super::store::Store;
 use crate::grpc::Admission;
 use crate::redis::{Heard, Subscription};
-use crate::scheduler::fleet::{ExecutorChannel, Fleet, NodeInfo};
+use crate::scheduler::fleet::{Fleet, NodeInfo, Ways};
 
 /// How often everything is read, whatever was published: a word may be lost without a trace.
 const READ_EVERY: Duration = Duration::from_secs(3);
@@ -99,12 +99,12 @@ impl Follower {
             .told(by, info, status, said_at, |info| self.connect(info, by));
     }
 
-    fn connect(&self, info: &NodeInfo, by: &ReplicaId) -> Option<ExecutorChannel> {
+    fn connect(&self, info: &NodeInfo, by: &ReplicaId) -> Option<Ways> {
         match self.admission.channel_to(&info.id, &info.address) {
-            Ok(channel) => {
+            Ok(ways) => {
                 self.refused.lock().remove(&info.id);
                 tracing::info!(executor.id = %info.id, executor.epoch = info.epoch, replica = %by, "an executor joined another replica");
-                Some(channel)
+                Some(ways)
             }
             Err(error) => {
                 let mut refused = self.refused.lock();

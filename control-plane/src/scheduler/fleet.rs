@@ -42,6 +42,24 @@ use super::placement::{Need, NoPlace};
 /// The way to an executor, with the join token on it.
 pub type ExecutorChannel = InterceptedService<Channel, AttachToken>;
 
+/// The connections to an executor, each made when it is first used. The bytes of files have one of their own, so that they
+/// never stall a cancel.
+#[derive(Clone)]
+pub struct Ways {
+    pub jobs: ExecutorChannel,
+    pub files: ExecutorChannel,
+}
+
+impl From<ExecutorChannel> for Ways {
+    /// Where both share one, as in this process.
+    fn from(channel: ExecutorChannel) -> Self {
+        Self {
+            jobs: channel.clone(),
+            files: channel,
+        }
+    }
+}
+
 /// How often an executor says how it is. After three missed ones it gets no more work.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 pub const STALE_AFTER: Duration = Duration::from_secs(3);
@@ -127,7 +145,7 @@ impl Fleet {
     pub fn join(
         self: &Arc<Self>,
         info: NodeInfo,
-        channel: ExecutorChannel,
+        ways: impl Into<Ways>,
         source: StatusSource,
     ) -> Result<Membership, OutOfDate> {
         let (id, epoch) = (info.id.clone(), info.epoch);
@@ -135,7 +153,8 @@ impl Fleet {
         let (ticket, status) = {
             let mut table = self.table.lock();
             let info = Arc::new(info);
-            let node = Node { info, channel };
+            let ways = ways.into();
+            let node = Node { info, ways };
             table.join(node, source, superseded.clone(), Instant::now())?
         };
         let membership = Membership::new(self.clone(), id, epoch, ticket, superseded);
@@ -151,7 +170,7 @@ impl Fleet {
         info: NodeInfo,
         status: NodeStatus,
         said_at: Instant,
-        connect: impl FnOnce(&NodeInfo) -> Option<ExecutorChannel>,
+        connect: impl FnOnce(&NodeInfo) -> Option<Ways>,
     ) {
         let mut table = self.table.lock();
         table.told(by, info, status, said_at, connect);

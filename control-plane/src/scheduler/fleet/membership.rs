@@ -112,7 +112,12 @@ impl Reservation {
     }
 
     pub fn channel(&self) -> ExecutorChannel {
-        self.node.channel.clone()
+        self.node.ways.jobs.clone()
+    }
+
+    /// For the bytes of files.
+    pub fn file_channel(&self) -> ExecutorChannel {
+        self.node.ways.files.clone()
     }
 }
 

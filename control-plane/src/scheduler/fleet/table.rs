@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::outgoing::{News, Told};
-use super::{ExecutorChannel, FORGOTTEN_AFTER, NodeInfo, NotThere, OutOfDate, STALE_AFTER, StatusSource};
+use super::{FORGOTTEN_AFTER, NodeInfo, NotThere, OutOfDate, STALE_AFTER, StatusSource, Ways};
 use crate::scheduler::placement::{Facts, Image, Index, Need, NoPlace, NodeKey, Offer};
 
 #[derive(Default)]
@@ -32,7 +32,7 @@ pub(super) struct Table {
 /// An executor and the way to it.
 pub(super) struct Node {
     pub(super) info: Arc<NodeInfo>,
-    pub(super) channel: ExecutorChannel,
+    pub(super) ways: Ways,
 }
 
 /// Tells a stream from its successor.
@@ -178,7 +178,7 @@ impl Table {
         info: NodeInfo,
         status: NodeStatus,
         said_at: Instant,
-        connect: impl FnOnce(&NodeInfo) -> Option<ExecutorChannel>,
+        connect: impl FnOnce(&NodeInfo) -> Option<Ways>,
     ) {
         let now = Instant::now();
         if let Some(entry) = self.entries.get_mut(&info.id) {
@@ -202,9 +202,9 @@ impl Table {
                 }
             }
         }
-        let Some(channel) = connect(&info) else { return };
+        let Some(ways) = connect(&info) else { return };
         let info = Arc::new(info);
-        let node = Node { info, channel };
+        let node = Node { info, ways };
         self.put(node, Arc::new(status), said_at, |entry| {
             entry.others.insert(by.clone(), said_at);
         });

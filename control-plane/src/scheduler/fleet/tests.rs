@@ -53,7 +53,9 @@ fn info(id: &ExecutorId, epoch: u64) -> NodeInfo {
 
 /// Another replica tells of it now.
 fn told(fleet: &Fleet, by: &ReplicaId, id: &ExecutorId, epoch: u64, status: NodeStatus) {
-    fleet.told(by, info(id, epoch), status, Instant::now(), |_| Some(channel()));
+    fleet.told(by, info(id, epoch), status, Instant::now(), |_| {
+        Some(channel().into())
+    });
 }
 
 fn draining() -> NodeStatus {

@@ -92,6 +92,6 @@ fn tell(fleet: &Fleet, replica: &ReplicaId, id: &ExecutorId, number: usize) {
     };
     fleet.told(replica, info, status, tokio::time::Instant::now(), |info| {
         let channel = Endpoint::from_shared(info.address.clone()).ok()?.connect_lazy();
-        Some(InterceptedService::new(channel, JoinToken::random().attach()))
+        Some(InterceptedService::new(channel, JoinToken::random().attach()).into())
     });
 }
