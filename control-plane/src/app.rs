@@ -2,6 +2,7 @@
 
 mod executors;
 mod monitor;
+mod sandboxes;
 mod store;
 mod trust;
 
@@ -93,6 +94,8 @@ impl App {
 
         let runtimes = Arc::new(Runtimes::new(fleet.clone(), settings.registry.default_runtime));
         let scheduler = Arc::new(Scheduler::new(fleet.clone(), SchedulerConfig::default()));
+        let admin = AdminGate::new(settings.registry.admin_token.clone());
+        let sandboxes = sandboxes::start(&settings.sandbox, redis.as_ref(), &fleet, &clock, &lifecycle);
         let guard = guard(&settings, redis.clone(), replica.clone(), &lifecycle);
         let jobs = Arc::new(Jobs::new(JobsDeps {
             guard: guard.clone(),
@@ -100,9 +103,10 @@ impl App {
             audit: audit.clone(),
             scheduler: scheduler.clone(),
             runtimes: runtimes.clone(),
+            sandboxes,
+            admin: admin.clone(),
             lifecycle: lifecycle.clone(),
         }));
-        let admin = AdminGate::new(settings.registry.admin_token.clone());
         let trail = Trail::new(audit.clone(), audit_store, admin.clone());
         let fleet = FleetAdmin {
             fleet,

@@ -19,8 +19,7 @@ mod tests;
 use std::borrow::Cow;
 
 pub use self::args::{
-    AuditArgs, AuthArgs, FleetArgs, GuardArgs, HttpArgs, LaterArgs, RedisArgs, RegistryArgs, ServerArgs,
-    TelemetryArgs,
+    AuditArgs, AuthArgs, FleetArgs, GuardArgs, HttpArgs, RedisArgs, RegistryArgs, ServerArgs, TelemetryArgs,
 };
 pub use self::args::{AuthMode, BackendKind, Transport};
 pub use self::auth::AuthSettings;

@@ -1,14 +1,16 @@
 //! The one function in which a job lives: validate → take a permit → open the audit entry → place → run → close the
-//! audit entry → give the permit back. Every call of a tool and every ephemeral run goes through [`Jobs::run`].
+//! audit entry → give the permit back. Every call of a tool, every ephemeral run and everything that is done in a sandbox
+//! session goes through [`Jobs::run`].
 
 mod locks;
 mod report;
+mod sandbox;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::{JobId, TenantId};
-use dynamic_mcp_shared::job::{Dependency, Isolation, Job, Progress, Runtime};
+use dynamic_mcp_shared::job::{Dependency, Isolation, Job, JobEvent, Runtime};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::{MAX_CODE_CHARS, TimeoutMs};
 use dynamic_mcp_shared::policy;
@@ -21,7 +23,9 @@ use tracing::Instrument as _;
 use self::locks::LockCache;
 use self::report::Ended;
 pub use self::report::JobReport;
+pub use self::sandbox::{Exec, FilesToRead, FilesToWrite, InSession, NewSandbox, RunInSandbox};
 use crate::audit::{Action, Audit, Entry, Verdict};
+use crate::auth::AdminGate;
 use crate::dependency_lock::Lock;
 use crate::guard::{Guard, Permit, Scope, Share};
 use crate::metric_names::{self, Stage};
@@ -30,6 +34,7 @@ use crate::registry::RuntimeChoice;
 use crate::registry::cache::{Tool, ToolCache};
 use crate::registry::schema::{self, SchemaCheck};
 use crate::runtimes::{Names, NoRuntime, Runtimes};
+use crate::sandbox::Sandboxes;
 use crate::scheduler::client::ResolveError;
 use crate::scheduler::{NeverStarted, Scheduled, Scheduler};
 use crate::tenant::Tenant;
@@ -53,6 +58,9 @@ pub struct JobsDeps {
     pub audit: Audit,
     pub scheduler: Arc<Scheduler>,
     pub runtimes: Arc<Runtimes>,
+    pub sandboxes: Arc<Sandboxes>,
+    /// For sandbox sessions.
+    pub admin: AdminGate,
     pub lifecycle: Lifecycle,
 }
 
@@ -93,6 +101,18 @@ enum What {
     /// An example of a tool that is about to be written.
     Example(Arc<Tool>),
     Ephemeral,
+    Sandbox(SandboxDeed),
+}
+
+/// Something that is done with a sandbox session.
+#[derive(Clone)]
+struct SandboxDeed {
+    /// Its tool, under which it is counted and audited.
+    name: &'static str,
+    /// The session's id.
+    session: Option<String>,
+    /// Sizes and counts: nothing of what was sent.
+    details: Map<String, Value>,
 }
 
 impl Jobs {
@@ -107,10 +127,11 @@ impl Jobs {
         caller: &Caller,
         tool: &Arc<Tool>,
         args: Value,
-        progress: Option<mpsc::Sender<Progress>>,
+        events: Option<mpsc::Sender<JobEvent>>,
     ) -> JobReport {
         let work = self.tool_work(caller, tool, &args).await;
-        self.run(caller, What::Tool(tool.clone()), work, progress).await
+        self.run_code(caller, What::Tool(tool.clone()), work, events)
+            .await
     }
 
     /// The same with one that is not there yet.
@@ -120,7 +141,7 @@ impl Jobs {
             what: what.clone(),
             ..work
         });
-        self.run(caller, what, work, None).await
+        self.run_code(caller, what, work, None).await
     }
 
     /// Runs code once and stores nothing.
@@ -128,10 +149,10 @@ impl Jobs {
         &self,
         caller: &Caller,
         run: Ephemeral,
-        progress: Option<mpsc::Sender<Progress>>,
+        events: Option<mpsc::Sender<JobEvent>>,
     ) -> JobReport {
         let work = self.ephemeral_work(caller, run).await;
-        self.run(caller, What::Ephemeral, work, progress).await
+        self.run_code(caller, What::Ephemeral, work, events).await
     }
 
     /// What holds for the caller's tenant right now.
@@ -218,12 +239,34 @@ impl Jobs {
         })
     }
 
-    async fn run(
+    async fn run_code(
         &self,
         caller: &Caller,
         what: What,
         work: Result<Work, Ended>,
-        progress: Option<mpsc::Sender<Progress>>,
+        events: Option<mpsc::Sender<JobEvent>>,
+    ) -> JobReport {
+        let asked = work.map(|work| (Some(Share::from(&work.tenant.limits)), work));
+        self.run(caller, what, asked, async |work, id, cancel| {
+            let (job, args) = match self.job(caller, id, &work).await {
+                Ok(job) => (job, work.args),
+                Err(ended) => return (ended, None),
+            };
+            let runtime = job.runtime;
+            let ended = Ended::Scheduled(self.deps.scheduler.run(job, args, events, &cancel).await);
+            (ended.checked(work.what.output()), Some(runtime))
+        })
+        .await
+    }
+
+    /// `work`: what is to be done, and of what share of the guard's permits it needs one. `body` does it, until it is told
+    /// to stop, and says how it ended and on what it was to run, where it came so far.
+    async fn run<T>(
+        &self,
+        caller: &Caller,
+        what: What,
+        work: Result<(Option<Share>, T), Ended>,
+        body: impl AsyncFnOnce(T, JobId, CancellationToken) -> (Ended, Option<Runtime>),
     ) -> JobReport {
         let id = JobId::generate();
         let span =
@@ -234,17 +277,18 @@ impl Jobs {
         let admitted = self.admit(caller, &what, work).instrument(span.clone()).await;
         let (ended, runtime, entry) = match (admitted, self.deps.audit.begin(caller, what.action()).await) {
             (Ok((work, mut permit)), Ok(entry)) => {
-                let (ended, runtime) = self
-                    .execute(caller, id.clone(), work, permit.revoked(), progress)
-                    .instrument(span)
-                    .await;
+                let cancel = caller.cancel.child_token();
+                let body = body(work, id.clone(), cancel.clone());
+                let revoked = permit.as_ref().map(|permit| permit.revoked());
+                let run = self.execute(caller, cancel, revoked, body).instrument(span);
+                let (ended, runtime) = run.await;
                 if !ended.outcome().is_ok() {
-                    permit.mark_failed();
+                    mark_failed(&mut permit);
                 }
                 (ended, runtime, Some(entry))
             }
             (Ok((_, mut permit)), Err(unaudited)) => {
-                permit.mark_failed();
+                mark_failed(&mut permit);
                 (Ended::Unaudited(unaudited), None, None)
             }
             (Err(ended), entry) => (ended, None, entry.ok()),
@@ -260,21 +304,23 @@ impl Jobs {
     }
 
     /// Everything that can end a job before there is one.
-    async fn admit(
+    async fn admit<T>(
         &self,
         caller: &Caller,
         what: &What,
-        work: Result<Work, Ended>,
-    ) -> Result<(Work, Box<dyn Permit>), Ended> {
-        let work = work?;
+        work: Result<(Option<Share>, T), Ended>,
+    ) -> Result<(T, Option<Box<dyn Permit>>), Ended> {
+        let (share, work) = work?;
         if self.deps.lifecycle.soft().is_cancelled() {
             return Err(Ended::ShuttingDown);
         }
+        let Some(share) = share else {
+            return Ok((work, None));
+        };
         let scope = Scope {
             tenant: caller.principal.tenant.clone(),
             name: what.scope(),
         };
-        let share = Share::from(&work.tenant.limits);
         let asked = Instant::now();
         let permit = tokio::select! {
             biased;
@@ -282,38 +328,33 @@ impl Jobs {
             permit = self.deps.guard.acquire(&scope, share).instrument(tracing::info_span!("guard")) => permit.map_err(Ended::Refused)?,
         };
         Stage::Guard.record(asked.elapsed());
-        Ok((work, permit))
+        Ok((work, Some(permit)))
     }
 
-    /// How it ended, and what it was to run on, where it came so far.
+    /// Until it has ended, or is told to and has.
     async fn execute(
         &self,
         caller: &Caller,
-        id: JobId,
-        work: Work,
-        revoked: &CancellationToken,
-        progress: Option<mpsc::Sender<Progress>>,
+        cancel: CancellationToken,
+        revoked: Option<&CancellationToken>,
+        body: impl Future<Output = (Ended, Option<Runtime>)>,
     ) -> (Ended, Option<Runtime>) {
-        let cancel = caller.cancel.child_token();
-        let run = async {
-            let (job, args) = match self.job(caller, id, &work).await {
-                Ok(job) => (job, work.args),
-                Err(ended) => return (ended, None),
-            };
-            let runtime = job.runtime;
-            let ended = Ended::Scheduled(self.deps.scheduler.run(job, args, progress, &cancel).await);
-            (ended.checked(work.what.output()), Some(runtime))
+        let revoked = async {
+            match revoked {
+                Some(revoked) => revoked.cancelled().await,
+                None => std::future::pending().await,
+            }
         };
-        tokio::pin!(run);
+        tokio::pin!(body);
         tokio::select! {
-            ended = &mut run => ended,
+            ended = &mut body => ended,
             () = self.deps.lifecycle.hard().cancelled() => {
                 cancel.cancel();
-                run.await
+                body.await
             }
-            () = revoked.cancelled() => {
+            () = revoked => {
                 cancel.cancel();
-                match run.await {
+                match body.await {
                     (Ended::Scheduled(Scheduled::Cancelled), runtime) if !caller.cancel.is_cancelled() => {
                         (Ended::Revoked, runtime)
                     }
@@ -331,7 +372,10 @@ impl Jobs {
             work.tenant.policy.check_image(&work.image)?;
         }
         let lock = match (&work.lock, work.dependencies.is_empty()) {
-            (None, false) => Some(self.resolve(caller, &tenant, work).await?),
+            (None, false) => Some(
+                self.resolve(caller, &tenant, &work.image, &work.dependencies, &work.tenant)
+                    .await?,
+            ),
             (lock, _) => lock.clone(),
         };
         let (tool, content_hash, revision) = match &work.what {
@@ -340,7 +384,7 @@ impl Jobs {
                 Some(tool.record.content_hash.clone()),
                 tool.record.revision,
             ),
-            What::Ephemeral => (None, None, 0),
+            What::Ephemeral | What::Sandbox(_) => (None, None, 0),
         };
         Ok(Job {
             id,
@@ -377,11 +421,18 @@ impl Jobs {
     }
 
     /// The lock of an ephemeral run, or of a tool that was imported without one.
-    async fn resolve(&self, caller: &Caller, tenant: &TenantId, work: &Work) -> Result<Lock, Ended> {
+    async fn resolve(
+        &self,
+        caller: &Caller,
+        tenant: &TenantId,
+        image: &str,
+        dependencies: &[Dependency],
+        limits: &Tenant,
+    ) -> Result<Lock, Ended> {
         let resolved = tokio::select! {
             biased;
             () = caller.cancel.cancelled() => return Err(Ended::Scheduled(Scheduled::Cancelled)),
-            resolved = self.locks.resolve(tenant, &work.image, &work.dependencies) => resolved,
+            resolved = self.locks.resolve(tenant, image, dependencies) => resolved,
         };
         let lock = resolved.map_err(|error| match error {
             ResolveError::Refused(why) => Ended::InvalidInput(why),
@@ -390,7 +441,7 @@ impl Jobs {
                 message: why,
             }),
         })?;
-        lock.check(&work.tenant.policy)?;
+        lock.check(&limits.policy)?;
         Ok(lock)
     }
 }
@@ -400,6 +451,7 @@ impl What {
         match self {
             What::Tool(tool) | What::Example(tool) => format!("dynamic.exec.{}", tool.record.spec.name),
             What::Ephemeral => "run_js_ephemeral".to_owned(),
+            What::Sandbox(deed) => deed.name.to_owned(),
         }
     }
 
@@ -407,6 +459,7 @@ impl What {
         match self {
             What::Tool(tool) | What::Example(tool) => Some(tool.record.spec.name.as_str()),
             What::Ephemeral => None,
+            What::Sandbox(deed) => deed.session.as_deref(),
         }
     }
 
@@ -414,13 +467,14 @@ impl What {
         match self {
             What::Tool(_) | What::Example(_) => "tool",
             What::Ephemeral => "ephemeral",
+            What::Sandbox(_) => "sandbox",
         }
     }
 
     fn output(&self) -> Option<&SchemaCheck> {
         match self {
             What::Tool(tool) | What::Example(tool) => tool.output.as_ref(),
-            What::Ephemeral => None,
+            What::Ephemeral | What::Sandbox(_) => None,
         }
     }
 
@@ -429,13 +483,24 @@ impl What {
             What::Tool(tool) => ("dynamic.exec", Some(tool.record.revision)),
             What::Example(tool) => ("dynamic.tool.example", Some(tool.record.revision)),
             What::Ephemeral => ("run_js_ephemeral", None),
+            What::Sandbox(deed) => (deed.name, None),
+        };
+        let details = match self {
+            What::Sandbox(deed) => deed.details.clone(),
+            _ => Map::new(),
         };
         Action {
             name,
             target: self.target(),
             revision,
-            details: Map::new(),
+            details,
         }
+    }
+}
+
+fn mark_failed(permit: &mut Option<Box<dyn Permit>>) {
+    if let Some(permit) = permit {
+        permit.mark_failed();
     }
 }
 

@@ -22,5 +22,6 @@ pub mod redis;
 pub mod registry;
 pub mod roster;
 pub mod runtimes;
+pub mod sandbox;
 pub mod scheduler;
 pub mod tenant;

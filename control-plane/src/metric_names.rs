@@ -13,7 +13,7 @@ pub const HTTP_SESSIONS_EXPIRED: &str = "dynamic_mcp_http_sessions_expired_total
 pub const HTTP_AUTH_SUCCESS: &str = "dynamic_mcp_http_auth_success_total";
 pub const HTTP_AUTH_DENIED: &str = "dynamic_mcp_http_auth_denied_total";
 
-/// Labels: `kind` (`tool`, `ephemeral`, `builtin`) and `outcome` ([`dynamic_mcp_shared::outcome::Outcome::as_str`]).
+/// Labels: `kind` (`tool`, `ephemeral`, `sandbox`, `builtin`) and `outcome` ([`dynamic_mcp_shared::outcome::Outcome::as_str`]).
 pub const CALLS: &str = "dynamic_mcp_calls_total";
 /// Seconds. Label `stage`: [`Stage::as_str`].
 pub const CALL_STAGE_SECONDS: &str = "dynamic_mcp_call_stage_seconds";

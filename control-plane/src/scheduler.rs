@@ -6,13 +6,14 @@ pub mod fleet;
 pub mod placement;
 mod refusal;
 pub mod retry;
+pub mod session_client;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::{ExecutorId, TenantId};
-use dynamic_mcp_shared::job::{Dependency, Finished, Job, Progress};
+use dynamic_mcp_shared::job::{Dependency, Finished, Job, JobEvent};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +91,7 @@ impl Scheduler {
         &self,
         job: Job,
         args: Bytes,
-        progress: Option<mpsc::Sender<Progress>>,
+        events: Option<mpsc::Sender<JobEvent>>,
         cancel: &CancellationToken,
     ) -> Scheduled {
         let mut tried: Vec<ExecutorId> = Vec::new();
@@ -111,16 +112,7 @@ impl Scheduler {
             Stage::Place.record(asked.elapsed());
             let executor = node.executor().clone();
             let deadline = self.prepare_deadline(&job);
-            match client::attempt(
-                &node,
-                job.clone(),
-                args.clone(),
-                progress.clone(),
-                cancel,
-                deadline,
-            )
-            .await
-            {
+            match client::attempt(&node, job.clone(), args.clone(), events.clone(), cancel, deadline).await {
                 Attempt::Finished(finished) => {
                     Stage::Prepare.record(finished.usage.prepare);
                     Stage::Run.record(finished.usage.duration);
@@ -139,6 +131,19 @@ impl Scheduler {
                 }
             }
         }
+    }
+
+    /// Runs a job in the sandbox session that it names, at most once, on the node that has the session.
+    pub async fn run_in_session(
+        &self,
+        node: &Reservation,
+        job: Job,
+        args: Bytes,
+        events: Option<mpsc::Sender<JobEvent>>,
+        cancel: &CancellationToken,
+    ) -> Attempt {
+        let deadline = self.prepare_deadline(&job);
+        client::attempt(node, job, args, events, cancel, deadline).await
     }
 
     /// Turns dependencies into a lock on any node that has the image.

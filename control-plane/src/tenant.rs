@@ -26,6 +26,8 @@ pub struct TenantLimits {
     pub weight: u32,
     /// Open sessions of clients of the 2025 era.
     pub max_sessions: u32,
+    /// Sandbox sessions that may be open; the deployment's own bound holds besides.
+    pub max_sandboxes: u32,
     /// Memory of one call in MiB. `None`: as much as the executor gives each.
     pub max_memory_mb: Option<u32>,
 }

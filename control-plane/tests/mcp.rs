@@ -14,6 +14,10 @@ mod modern;
 mod rig;
 #[path = "mcp/runtimes.rs"]
 mod runtimes;
+#[path = "mcp/sandbox.rs"]
+mod sandbox;
+#[path = "mcp/sandboxes.rs"]
+mod sandboxes;
 #[path = "mcp/sessions.rs"]
 mod sessions;
 #[path = "mcp/stdio.rs"]

@@ -8,6 +8,8 @@
 
 #[path = "redis/cluster.rs"]
 mod cluster;
+#[path = "redis/directory.rs"]
+mod directory;
 #[path = "redis/encrypted.rs"]
 mod encrypted;
 #[path = "redis/loss.rs"]

@@ -4,6 +4,7 @@ mod auth;
 mod http;
 mod redis;
 mod registry;
+mod sandbox;
 mod tenant;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub use self::auth::{AuthArgs, AuthMode};
 pub use self::http::HttpArgs;
 pub use self::redis::RedisArgs;
 pub use self::registry::{BackendKind, RegistryArgs};
+pub use self::sandbox::SandboxArgs;
 pub use self::tenant::TenantArgs;
 use super::secret::parse_secret;
 use crate::audit::OnLoss;
@@ -242,19 +244,6 @@ pub struct TelemetryArgs {
     /// OTLP/gRPC collector that spans are sent to: http://host:4317
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub otel_exporter_otlp_endpoint: Option<String>,
-}
-
-/// What the contract names and this version does not have. They are read, so that start-up can refuse them by name.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Not available yet (start-up fails when one is set)")]
-pub struct LaterArgs {
-    /// Seconds without use after which a sandbox session ends
-    #[arg(long, env = "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", value_name = "SECONDS")]
-    pub sandbox_session_timeout_seconds: Option<String>,
-
-    /// Sandbox sessions that may be open at once
-    #[arg(long, env = "MCP_SANDBOX_MAX_SESSIONS", value_name = "COUNT")]
-    pub sandbox_max_sessions: Option<String>,
 }
 
 fn parse_profile(text: &str) -> Result<Profile, String> {

@@ -11,7 +11,7 @@ use dynamic_mcp_shared::policy::SandboxPolicy;
 use dynamic_mcp_shared::tls::TlsArgs;
 
 use super::args::{
-    AuditArgs, AuthArgs, FleetArgs, GuardArgs, HttpArgs, LaterArgs, RedisArgs, RegistryArgs, ServerArgs,
+    AuditArgs, AuthArgs, FleetArgs, GuardArgs, HttpArgs, RedisArgs, RegistryArgs, SandboxArgs, ServerArgs,
     TelemetryArgs, TenantArgs,
 };
 use super::sources::Sources;
@@ -50,6 +50,8 @@ pub struct Config {
     #[command(flatten)]
     pub policy: SandboxPolicy,
     #[command(flatten)]
+    pub sandbox: SandboxArgs,
+    #[command(flatten)]
     pub guard: GuardArgs,
     #[command(flatten)]
     pub tenant: TenantArgs,
@@ -63,8 +65,6 @@ pub struct Config {
     pub redis: RedisArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
-    #[command(flatten)]
-    pub later: LaterArgs,
     #[arg(skip)]
     pub sources: Sources,
 }

@@ -177,6 +177,10 @@ fn sandbox(settings: &Settings) -> Value {
         "maxOutputBytes": policy.max_output_bytes,
         "maxFileBytes": policy.max_file_bytes,
         "maxTimeoutMs": policy.max_timeout,
+        "maxSessions": settings.sandbox.max_sessions,
+        "sessionTimeoutSeconds": settings.sandbox.idle.as_secs(),
+        "sessionMaxSeconds": settings.sandbox.max_life.as_secs(),
+        "maxFileBytes": settings.sandbox.files.max_file_bytes,
     })
 }
 

@@ -16,6 +16,7 @@ use crate::guard::{GuardConfig, OnStoreLoss};
 use crate::mcp::Profile;
 use crate::redis::RedisConfig;
 use crate::registry::{PostgresConfig, RuntimeChoice};
+use crate::sandbox::SandboxConfig;
 use crate::tenant::TenantLimits;
 
 #[derive(Debug, Clone)]
@@ -29,6 +30,7 @@ pub struct Settings {
     pub auth: Option<AuthSettings>,
     pub registry: RegistrySettings,
     pub policy: SandboxPolicy,
+    pub sandbox: SandboxConfig,
     pub guard: GuardConfig,
     /// Of a guard that replicas share.
     pub guard_on_loss: OnStoreLoss,

@@ -148,24 +148,6 @@ fn the_defaults_are_those_of_the_contract() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_by_its_name() {
-    for (argument, variable) in [
-        ("--sandbox-max-sessions=20", "MCP_SANDBOX_MAX_SESSIONS"),
-        (
-            "--sandbox-session-timeout-seconds=20",
-            "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS",
-        ),
-    ] {
-        let message = refused(&[argument]);
-        assert!(
-            message.starts_with(variable) && message.contains("not available"),
-            "{message}"
-        );
-        assert!(!message.contains("hunter2"));
-    }
-}
-
-#[test]
 fn settings_that_contradict_each_other_are_refused() {
     for (arguments, variable) in [
         (["--dynamic-backend=postgres"].as_slice(), "MCP_DYNAMIC_BACKEND"),

@@ -21,7 +21,11 @@ use crate::audit::{AuditConfig, KeyFile, OnLoss};
 use crate::guard::{GuardConfig, GuardLimits};
 use crate::redis::RedisConfig;
 use crate::registry::PostgresConfig;
+use crate::sandbox::{FileLimits, SandboxConfig};
 use crate::tenant::TenantLimits;
+
+/// Of the files of a sandbox session that are moved together.
+const MAX_BYTES_OF_ONE_CALL: u64 = 64 << 20;
 
 const HTTP_ONLY: [&str; 8] = [
     "MCP_HOST",
@@ -70,9 +74,8 @@ const AUDIT_ONLY: [&str; 7] = [
 
 impl Config {
     /// # Errors
-    /// The first setting that is not available, unusable, or contradicts another one.
+    /// The first setting that is unusable, or contradicts another one.
     pub fn validate(&self) -> Result<Settings, ConfigError> {
-        self.refuse_what_comes_later()?;
         self.policy
             .check()
             .map_err(|error| fault(error.setting, error.problem))?;
@@ -114,6 +117,7 @@ impl Config {
             auth,
             registry,
             policy: self.policy.clone(),
+            sandbox: self.sandbox()?,
             guard: self.guard(),
             guard_on_loss: self.guard.guard_on_loss,
             tenant: self.tenant_defaults(),
@@ -124,21 +128,6 @@ impl Config {
             state_dir,
             warnings,
         })
-    }
-
-    fn refuse_what_comes_later(&self) -> Result<(), ConfigError> {
-        let later = &self.later;
-        let settings = [
-            (
-                "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS",
-                later.sandbox_session_timeout_seconds.is_some(),
-            ),
-            ("MCP_SANDBOX_MAX_SESSIONS", later.sandbox_max_sessions.is_some()),
-        ];
-        match settings.into_iter().find(|(_, set)| *set) {
-            Some((setting, _)) => Err(fault(setting, "is not available in this version; leave it unset")),
-            None => Ok(()),
-        }
     }
 
     /// A flag without effect was typed for this very start, so it is an error. A variable may stand in an environment
@@ -360,6 +349,32 @@ impl Config {
         }
     }
 
+    fn sandbox(&self) -> Result<SandboxConfig, ConfigError> {
+        let args = &self.sandbox;
+        let (idle, max) = (
+            args.sandbox_session_timeout_seconds,
+            args.sandbox_session_max_seconds,
+        );
+        if self
+            .sources
+            .of_variable("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS")
+            .is_some()
+            && idle > max
+        {
+            let problem = format!("{idle} is above MCP_SANDBOX_SESSION_MAX_SECONDS {max}");
+            return Err(fault("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", problem));
+        }
+        Ok(SandboxConfig {
+            max_sessions: args.sandbox_max_sessions,
+            idle: Duration::from_secs(idle.min(max).into()),
+            max_life: Duration::from_secs(max.into()),
+            files: FileLimits {
+                max_file_bytes: self.policy.max_file_bytes,
+                max_total_bytes: MAX_BYTES_OF_ONE_CALL.max(self.policy.max_file_bytes),
+            },
+        })
+    }
+
     fn tenant_defaults(&self) -> TenantLimits {
         let args = &self.tenant;
         TenantLimits {
@@ -370,6 +385,9 @@ impl Config {
             max_calls_per_window: args.tenant_max_calls_per_window,
             weight: args.tenant_weight,
             max_sessions: args.tenant_max_sessions,
+            max_sandboxes: args
+                .tenant_max_sandboxes
+                .unwrap_or(self.sandbox.sandbox_max_sessions),
             max_memory_mb: args.tenant_max_memory_mb,
         }
     }

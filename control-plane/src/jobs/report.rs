@@ -9,9 +9,11 @@ use dynamic_mcp_shared::outcome::Outcome;
 use dynamic_mcp_shared::policy::PolicyError;
 
 use crate::audit::Unaudited;
+use crate::auth::Forbidden;
 use crate::guard::Refusal;
 use crate::registry::RegistryError;
 use crate::registry::schema::{self, SchemaCheck};
+use crate::sandbox::SandboxError;
 use crate::scheduler::{NeverStarted, Scheduled};
 
 /// What a node without capacity is worth waiting for.
@@ -55,6 +57,18 @@ pub(super) enum Ended {
     /// Its permit was lost while it ran.
     Revoked,
     Scheduled(Scheduled),
+    /// The admin token is missing or wrong.
+    NotAllowed(Forbidden),
+    /// The sandbox session is not there, or did not take the work.
+    Sandbox(SandboxError),
+    /// Something was done that is no run of code: JSON text of what came of it.
+    Done(Bytes),
+}
+
+impl From<SandboxError> for Ended {
+    fn from(error: SandboxError) -> Self {
+        Ended::Sandbox(error)
+    }
 }
 
 impl From<PolicyError> for Ended {
@@ -75,7 +89,10 @@ impl Ended {
             | Ended::Refused(_)
             | Ended::ShuttingDown
             | Ended::UnknownTenant(_)
+            | Ended::NotAllowed(_)
+            | Ended::Sandbox(_)
             | Ended::Unaudited(_) => Outcome::NeverStarted,
+            Ended::Done(_) => Outcome::Ok,
             Ended::Scheduled(Scheduled::Finished { finished, .. }) => finished.outcome,
             Ended::Revoked => Outcome::Interrupted,
             Ended::Scheduled(Scheduled::NeverStarted { .. }) => Outcome::NeverStarted,
@@ -163,6 +180,16 @@ impl JobReport {
                             that replicas share was away";
                 report.error = Some(ToolError::new("Interrupted", text));
             }
+            Ended::NotAllowed(forbidden) => {
+                report.reason = Some("forbidden");
+                report.error = Some(ToolError::new("Forbidden", forbidden.to_string()));
+            }
+            Ended::Sandbox(error) => {
+                report.reason = Some(error.reason());
+                report.retry_after = error.retry_after();
+                report.error = Some(ToolError::new("Refused", error.to_string()));
+            }
+            Ended::Done(result) => report.result = Some(result),
             Ended::Scheduled(scheduled) => report.add(scheduled),
         }
         report

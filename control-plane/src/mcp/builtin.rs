@@ -5,6 +5,7 @@ mod catalog;
 mod dev;
 mod ephemeral;
 mod fleet;
+mod sandbox;
 mod schemas;
 mod system;
 mod tenants;
@@ -17,6 +18,7 @@ use rmcp::model::{CallToolResult, JsonObject, Tool};
 use serde_json::Value;
 
 use self::catalog::CatalogTool;
+use self::sandbox::SandboxTool;
 use super::arguments::BadArgument;
 use super::feedback::Feedback;
 use super::pin::Pin;
@@ -26,7 +28,7 @@ use crate::metric_names;
 use crate::principal::{Caller, Right};
 
 /// Their names, sorted, whatever the profile shows.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 31] = [
     "dev.echo",
     "dynamic.tool.call",
     "dynamic.tool.create",
@@ -39,6 +41,16 @@ pub const NAMES: [&str; 21] = [
     "dynamic.tool.rollback",
     "dynamic.tool.update",
     "run_js_ephemeral",
+    "sandbox.command.get",
+    "sandbox.command.kill",
+    "sandbox.exec",
+    "sandbox.fs.list",
+    "sandbox.fs.read",
+    "sandbox.fs.write",
+    "sandbox.initialize",
+    "sandbox.run_js",
+    "sandbox.session.list",
+    "sandbox.stop",
     "system.audit.query",
     "system.fleet",
     "system.fleet.drain",
@@ -69,6 +81,7 @@ enum Call {
     Catalog(CatalogTool),
     ByName,
     RunEphemeral,
+    Sandbox(SandboxTool),
     Echo,
     TimeNow,
 }
@@ -90,6 +103,7 @@ static ALL: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
         catalog::tools(),
         ephemeral::tools(),
         fleet::tools(),
+        sandbox::tools(),
         dev::tools(),
         tenants::tools(),
     ]
@@ -150,6 +164,7 @@ impl Builtin {
             | Call::FleetDrain
             | Call::TenantGet
             | Call::TenantSet => Right::Admin,
+            Call::Sandbox(_) => Right::Sandbox,
             Call::Health
             | Call::GuardMetrics
             | Call::ByName
@@ -172,6 +187,7 @@ impl Builtin {
             Call::Catalog(tool) => catalog::call(tool, invocation).await,
             Call::ByName => super::dynamic::call_by_name(invocation).await,
             Call::RunEphemeral => ephemeral::call(invocation).await,
+            Call::Sandbox(tool) => sandbox::call(tool, invocation).await,
             Call::Echo => dev::echo(invocation),
             Call::TimeNow => dev::time_now(invocation),
         };
@@ -183,7 +199,7 @@ impl Builtin {
     /// Those that run a job are counted where it ran.
     fn count(&self, answer: &Result<CallToolResult, BadArgument>) {
         let outcome = match (self.call, answer) {
-            (Call::ByName | Call::RunEphemeral, Ok(_)) => return,
+            (Call::ByName | Call::RunEphemeral | Call::Sandbox(_), Ok(_)) => return,
             (_, Ok(answer)) if answer.is_error == Some(true) => Outcome::Threw,
             (_, Ok(_)) => Outcome::Ok,
             (_, Err(_)) => Outcome::InvalidInput,
@@ -223,6 +239,16 @@ mod tests {
             "system.runtime_config",
             "system.tenant.get",
             "system.tenant.set",
+            "sandbox.command.get",
+            "sandbox.command.kill",
+            "sandbox.exec",
+            "sandbox.fs.list",
+            "sandbox.fs.read",
+            "sandbox.fs.write",
+            "sandbox.initialize",
+            "sandbox.run_js",
+            "sandbox.session.list",
+            "sandbox.stop",
             "dev.echo",
             "time.now",
         ];

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use dynamic_mcp_shared::job::OutputStream;
 use rmcp::RoleServer;
 use rmcp::model::{LoggingLevel, LoggingMessageNotificationParam, ServerCapabilities, SetLevelRequestParams};
 use rmcp::service::{Peer, RequestContext};
@@ -23,6 +24,24 @@ impl Logging {
     /// `None` unless the client set a level, for this request or for its session.
     pub(super) fn of(cx: &RequestContext<RoleServer>, session: &SessionLevel) -> Option<Self> {
         cx.meta.log_level().or_else(|| session.get()).map(Self)
+    }
+
+    /// A piece of output, while its call runs. `None`: the client has gone.
+    pub(super) async fn printed(
+        &self,
+        peer: &Peer<RoleServer>,
+        stream: OutputStream,
+        text: String,
+    ) -> Option<()> {
+        let level = match stream {
+            OutputStream::Stdout => LoggingLevel::Info,
+            OutputStream::Stderr => LoggingLevel::Warning,
+        };
+        if (level as u8) < (self.0 as u8) {
+            return Some(());
+        }
+        let param = LoggingMessageNotificationParam::new(level, text.into()).with_logger("console");
+        peer.notify_logging_message(param).await.ok()
     }
 
     /// `info` for each line of stdout, `warning` for each of stderr.

@@ -10,7 +10,7 @@ pub(super) const PAGE_SIZE: usize = 100;
 /// Changes when old cursors could no longer be read.
 const VERSION: &str = "1";
 
-/// Where an entry stands: built-in tools come before those of the registry, each by name.
+/// Where an entry stands: what is built in comes before tools of the registry and files of sandboxes, each by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     group: Group,
@@ -21,6 +21,7 @@ pub(super) struct Key {
 pub(super) enum Group {
     Builtin,
     Registry,
+    Sandbox,
 }
 
 impl Key {
@@ -35,6 +36,7 @@ impl Key {
         let group = match self.group {
             Group::Builtin => "b",
             Group::Registry => "r",
+            Group::Sandbox => "s",
         };
         hex::encode(format!("{VERSION}{group}{}", self.name))
     }
@@ -45,6 +47,7 @@ impl Key {
         let (group, name) = match rest.split_at_checked(1)? {
             ("b", name) => (Group::Builtin, name),
             ("r", name) => (Group::Registry, name),
+            ("s", name) => (Group::Sandbox, name),
             _ => return None,
         };
         Some(Self::new(group, name))

@@ -1,5 +1,6 @@
 //! A call that its caller has no right to leaves an entry in the audit, like one that was made.
 
+use dynamic_mcp_shared::ids::SandboxId;
 use rmcp::model::JsonObject;
 use serde_json::{Map, Value};
 
@@ -19,10 +20,10 @@ pub(super) async fn record(deps: &McpDeps, caller: &Caller, tool: &str, argument
         Some(_) => arguments.and_then(target),
         None => Some(tool),
     };
-    let target = named.and_then(|name| name.parse::<ToolName>().ok());
+    let target = named.filter(|name| name.parse::<ToolName>().is_ok() || name.parse::<SandboxId>().is_ok());
     let action = Action {
         name: builtin.unwrap_or(CALL),
-        target: target.as_ref().map(ToolName::as_str),
+        target,
         revision: None,
         details: Map::new(),
     };
@@ -32,10 +33,11 @@ pub(super) async fn record(deps: &McpDeps, caller: &Caller, tool: &str, argument
     }
 }
 
-/// The tool that a built-in one is to work on.
+/// The tool or the sandbox session that a built-in one is to work on.
 fn target(arguments: &JsonObject) -> Option<&str> {
     let name = arguments
         .get("name")
-        .or_else(|| arguments.get("tool")?.get("name"));
+        .or_else(|| arguments.get("tool")?.get("name"))
+        .or_else(|| arguments.get("sessionId"));
     name.and_then(Value::as_str)
 }

@@ -50,6 +50,26 @@ pub(super) fn from_report(report: JobReport, called: Called) -> CallToolResult {
     }
 }
 
+/// For a job whose result is an object of our own making: its fields stand beside what is said of every call. `failed` says
+/// whether the result tells of a failure itself.
+pub(super) fn flattened(
+    report: JobReport,
+    failed: impl FnOnce(&JsonObject) -> Option<String>,
+) -> CallToolResult {
+    let mut result = from_report(report, Called::default());
+    if let Some(Value::Object(structured)) = &mut result.structured_content
+        && let Some(Value::Object(fields)) = structured.remove("result")
+    {
+        if let Some(error) = failed(&fields) {
+            result.is_error = Some(true);
+            structured.insert("ok".to_owned(), false.into());
+            structured.insert("error".to_owned(), error.into());
+        }
+        structured.extend(fields);
+    }
+    result
+}
+
 /// What a program may want to know of any call.
 fn about(report: &JobReport, called: Called) -> JsonObject {
     let mut about = JsonObject::new();

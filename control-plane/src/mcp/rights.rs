@@ -22,6 +22,8 @@ pub(super) fn of_call(profile: Profile, name: &str, arguments: Option<&JsonObjec
 pub(super) fn of_resource(uri: &str) -> Right {
     if [resources::RUNTIME_CONFIG, resources::FLEET].contains(&uri) {
         Right::Admin
+    } else if uri.starts_with(resources::SANDBOX_SCHEME) {
+        Right::Sandbox
     } else {
         Right::Call
     }

@@ -256,11 +256,11 @@ impl ServerHandler for DynamicMcp {
     async fn list_resources(
         &self,
         params: Option<PaginatedRequestParams>,
-        _cx: RequestContext<RoleServer>,
+        cx: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         self.only_in_enterprise("resources/list")?;
-        pages::only_page(params.as_ref())?;
-        Ok(resources::list())
+        let caller = request::caller(self.access(&cx)?, request::id(&cx), cx.ct.child_token());
+        resources::list(&self.deps, &caller, params.as_ref()).await
     }
 
     async fn list_resource_templates(
@@ -270,9 +270,11 @@ impl ServerHandler for DynamicMcp {
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         self.only_in_enterprise("resources/templates/list")?;
         pages::only_page(params.as_ref())?;
-        Ok(ListResourceTemplatesResult::default()
-            .with_ttl_ms(resources::FIXED_LIST_TTL_MS)
-            .with_cache_scope(CacheScope::Private))
+        Ok(
+            ListResourceTemplatesResult::with_all_items(vec![resources::template()])
+                .with_ttl_ms(resources::FIXED_LIST_TTL_MS)
+                .with_cache_scope(CacheScope::Private),
+        )
     }
 
     async fn read_resource(
@@ -283,8 +285,9 @@ impl ServerHandler for DynamicMcp {
         self.only_in_enterprise("resources/read")?;
         let access = self.access(&cx)?;
         request::require(access, rights::of_resource(&params.uri))?;
-        let tenant = &access.principal.tenant;
-        Ok(resources::read(&self.deps, tenant, &params.uri).await?.into())
+        let _running = self.connection.running.token();
+        let caller = request::caller(access, request::id(&cx), cx.ct.child_token());
+        Ok(resources::read(&self.deps, &caller, &params.uri).await?.into())
     }
 
     async fn list_prompts(

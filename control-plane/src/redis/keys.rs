@@ -1,7 +1,7 @@
 //! Every key and channel that is ours. All begin with one prefix, and those that one script touches share a hash tag, so
 //! that a cluster keeps them on one node. Whoever writes one gives it a time to live.
 
-use dynamic_mcp_shared::ids::{ExecutorId, ReplicaId, TenantId};
+use dynamic_mcp_shared::ids::{ExecutorId, ReplicaId, SandboxId, TenantId};
 
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -83,6 +83,25 @@ impl Keys {
             busy: key("busy"),
             of_tenant: key("of:"),
         }
+    }
+
+    /// What is known of one sandbox session.
+    pub fn sandbox(&self, id: &SandboxId) -> String {
+        self.of_group("sandbox", &format!("session:{id}"))
+    }
+
+    /// Those that are open or opening, each with the time until which it counts, by Redis's own time.
+    pub fn sandboxes(&self) -> String {
+        self.of_group("sandbox", "all")
+    }
+
+    pub fn sandboxes_of_tenant(&self, tenant: &TenantId) -> String {
+        self.of_group("sandbox", &format!("tenant:{tenant}"))
+    }
+
+    /// No owner's key has a colon, so that no tenant's name can end like another one's owner.
+    pub fn sandboxes_of_owner(&self, tenant: &TenantId, owner: &str) -> String {
+        self.of_group("sandbox", &format!("owner:{owner}:{tenant}"))
     }
 
     /// Of one group: keys of one group are on one node of a cluster.

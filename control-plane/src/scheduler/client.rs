@@ -19,7 +19,7 @@ use dynamic_mcp_proto::v1::{
     Cancel, DrainRequest, DrainResponse, ExecuteEvent, ExecuteRequest, ResolveDependenciesRequest,
 };
 use dynamic_mcp_shared::ids::TenantId;
-use dynamic_mcp_shared::job::{Dependency, Finished, Job, Placement, Progress, RejectReason, Rejection};
+use dynamic_mcp_shared::job::{Dependency, Finished, Job, JobEvent, Placement, RejectReason, Rejection};
 use dynamic_mcp_shared::limits::MAX_WIRE_MESSAGE_BYTES;
 use dynamic_mcp_shared::{propagation, wire};
 use tokio::sync::mpsc;
@@ -63,7 +63,7 @@ pub async fn attempt(
     node: &Reservation,
     job: Job,
     args: Bytes,
-    progress: Option<mpsc::Sender<Progress>>,
+    said: Option<mpsc::Sender<JobEvent>>,
     cancel: &CancellationToken,
     prepare_deadline: Duration,
 ) -> Attempt {
@@ -90,7 +90,7 @@ pub async fn attempt(
             };
         }
     };
-    let run = conversation.run(args, progress, cancel, finish_deadline);
+    let run = conversation.run(args, said, cancel, finish_deadline);
     run.instrument(tracing::info_span!("run", executor.id = %node.executor()))
         .await
 }
@@ -139,7 +139,7 @@ impl Conversation {
     async fn run(
         mut self,
         args: Bytes,
-        progress: Option<mpsc::Sender<Progress>>,
+        said: Option<mpsc::Sender<JobEvent>>,
         cancel: &CancellationToken,
         deadline: Duration,
     ) -> Attempt {
@@ -154,7 +154,7 @@ impl Conversation {
             };
         }
         let ended = tokio::select! {
-            ended = tokio::time::timeout(deadline, finished(&mut self.events, progress)) => ended,
+            ended = tokio::time::timeout(deadline, finished(&mut self.events, said)) => ended,
             () = cancel.cancelled() => {
                 // A full queue or a closed stream ends the job as well.
                 let _closed = self.requests.try_send(wire::execute_request(Request::Cancel(Cancel {})));
@@ -174,17 +174,12 @@ impl Conversation {
 /// Drains the stream to its end: an unread one would fill the connection's window and stall its neighbours.
 async fn finished(
     events: &mut Streaming<ExecuteEvent>,
-    progress: Option<mpsc::Sender<Progress>>,
+    said: Option<mpsc::Sender<JobEvent>>,
 ) -> Result<Attempt, String> {
     loop {
         match next(events).await? {
-            Event::Progress(message) => {
-                if let Some(progress) = &progress {
-                    let _full_or_gone = progress.try_send(message.into());
-                }
-            }
-            // Nobody asked for it yet.
-            Event::Output(_) => {}
+            Event::Progress(message) => say(said.as_ref(), JobEvent::Progress(message.into())),
+            Event::Output(message) => say(said.as_ref(), JobEvent::Output(message.into())),
             Event::Finished(message) => {
                 let finished = Finished::try_from(message).map_err(|error| error.to_string())?;
                 return Ok(Attempt::Finished(Box::new(finished)));
@@ -196,6 +191,13 @@ async fn finished(
             }
             Event::Ready(_) => return Err("the executor answered out of turn".to_owned()),
         }
+    }
+}
+
+/// Nobody waits for who does not listen.
+fn say(said: Option<&mpsc::Sender<JobEvent>>, event: JobEvent) {
+    if let Some(said) = said {
+        let _full_or_gone = said.try_send(event);
     }
 }
 

@@ -28,6 +28,8 @@ pub struct TenantSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_sandboxes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory_mb: Option<u32>,
     /// What its tools may not, though the deployment allows it.
     #[serde(flatten)]
@@ -55,6 +57,7 @@ impl TenantSettings {
             max_calls_per_window: self.max_calls_per_window.or(defaults.max_calls_per_window),
             weight: self.weight.unwrap_or(defaults.weight),
             max_sessions: self.max_sessions.unwrap_or(defaults.max_sessions),
+            max_sandboxes: self.max_sandboxes.unwrap_or(defaults.max_sandboxes),
             max_memory_mb: self.max_memory_mb.or(defaults.max_memory_mb),
         }
     }
@@ -78,12 +81,13 @@ impl TenantSettings {
 
 impl SettingsPatch {
     /// What can be set.
-    pub const FIELDS: [&'static str; 12] = [
+    pub const FIELDS: [&'static str; 13] = [
         "maxTools",
         "maxConcurrency",
         "maxCallsPerWindow",
         "weight",
         "maxSessions",
+        "maxSandboxes",
         "maxMemoryMb",
         "maxTimeoutMs",
         "allowedImages",
@@ -172,6 +176,7 @@ mod tests {
             max_calls_per_window: None,
             weight: 1,
             max_sessions: 100,
+            max_sandboxes: 20,
             max_memory_mb: None,
         }
     }

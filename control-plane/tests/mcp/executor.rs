@@ -8,12 +8,14 @@ use dynamic_mcp_proto::v1;
 use dynamic_mcp_proto::v1::execute_event::Message as Event;
 use dynamic_mcp_proto::v1::execute_request::Message as Request;
 use dynamic_mcp_proto::v1::executor_server::{Executor, ExecutorServer};
+use dynamic_mcp_proto::v1::sandboxes_server::SandboxesServer;
 use dynamic_mcp_shared::ids::ExecutorId;
 use dynamic_mcp_shared::job::{ImageStatus, NodeStatus, Runtime, RuntimeStatus};
 use dynamic_mcp_shared::join_token::JoinToken;
 use dynamic_mcp_shared::wire::execute_event;
 use futures::Stream;
 use hyper_util::rt::TokioIo;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -21,19 +23,24 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Response, Status, Streaming};
 
+use crate::sandboxes::{EPOCH, Held};
+
 const IMAGE: &str = "node:lts-slim";
 
 pub struct Joined {
+    pub sandboxes: Held,
     _membership: Membership,
     _server: AbortOnDropHandle<()>,
 }
 
 /// Offers these runtimes, all of them available.
 pub fn join(fleet: &Arc<Fleet>, runtimes: &[Runtime]) -> Joined {
+    let sandboxes = Held::default();
     let (dialled, accepted) = mpsc::channel::<tokio::io::DuplexStream>(4);
     let incoming = tokio_stream::StreamExt::map(ReceiverStream::new(accepted), Ok::<_, std::io::Error>);
     let serve = Server::builder()
-        .add_service(ExecutorServer::new(Scripted))
+        .add_service(ExecutorServer::new(Scripted(sandboxes.clone())))
+        .add_service(SandboxesServer::new(sandboxes.clone()))
         .serve_with_incoming(incoming);
     #[expect(clippy::disallowed_methods, reason = "aborted with the test")]
     let server = AbortOnDropHandle::new(tokio::spawn(
@@ -51,7 +58,7 @@ pub fn join(fleet: &Arc<Fleet>, runtimes: &[Runtime]) -> Joined {
     let channel = InterceptedService::new(channel, JoinToken::random().attach());
     let info = NodeInfo {
         id: ExecutorId::generate(),
-        epoch: 1,
+        epoch: EPOCH,
         version: String::new(),
         address: String::new(),
     };
@@ -63,8 +70,11 @@ pub fn join(fleet: &Arc<Fleet>, runtimes: &[Runtime]) -> Joined {
             sandbox: "test".to_owned(),
         })
         .collect();
+    let held = sandboxes.clone();
     let status = move || NodeStatus {
         slots: 64,
+        sandbox_slots: 64,
+        sandboxes: held.announced(),
         runtimes: runtimes.clone(),
         images: vec![ImageStatus {
             name: IMAGE.into(),
@@ -77,13 +87,14 @@ pub fn join(fleet: &Arc<Fleet>, runtimes: &[Runtime]) -> Joined {
         .join(info, channel, StatusSource::Local(Box::new(status)))
         .expect("it joins");
     Joined {
+        sandboxes,
         _membership: membership,
         _server: server,
     }
 }
 
-#[derive(Clone, Copy)]
-struct Scripted;
+#[derive(Clone)]
+struct Scripted(Held);
 
 type Events = mpsc::Sender<Result<v1::ExecuteEvent, Status>>;
 
@@ -96,9 +107,10 @@ impl Executor for Scripted {
         request: tonic::Request<Streaming<v1::ExecuteRequest>>,
     ) -> Result<Response<Self::ExecuteStream>, Status> {
         let (events, stream) = mpsc::channel(4);
+        let held = self.0.clone();
         #[expect(clippy::disallowed_methods, reason = "ends with its stream")]
         tokio::spawn(async move {
-            if let Err(status) = play(request.into_inner(), &events).await {
+            if let Err(status) = play(request.into_inner(), &events, &held).await {
                 let _gone = events.send(Err(status)).await;
             }
         });
@@ -123,17 +135,39 @@ impl Executor for Scripted {
     }
 }
 
-async fn play(mut requests: Streaming<v1::ExecuteRequest>, events: &Events) -> Result<(), Status> {
+async fn play(
+    mut requests: Streaming<v1::ExecuteRequest>,
+    events: &Events,
+    held: &Held,
+) -> Result<(), Status> {
     let prepare = requests.message().await?.and_then(|request| request.message);
     let Some(Request::Prepare(prepare)) = prepare else {
         return Ok(());
     };
+    if let Some(session) = &prepare.session
+        && !held.has(&session.session_id, session.epoch)
+    {
+        let rejected = v1::Rejected {
+            reason: v1::RejectReason::SessionLost.into(),
+            message: "it is not here".to_owned(),
+        };
+        return say(events, Event::Rejected(rejected)).await;
+    }
     let placement = v1::Placement::Warm.into();
     say(events, Event::Ready(v1::Ready { placement })).await?;
     let start = requests.message().await?.and_then(|request| request.message);
     let Some(Request::Start(start)) = start else {
         return Ok(());
     };
+    if let Some(v1::SessionWork {
+        session_id,
+        work: Some(v1::session_work::Work::Commands(work)),
+        ..
+    }) = prepare.session
+    {
+        let finished = commands(&mut requests, events, held, &session_id, work).await?;
+        return say(events, Event::Finished(finished)).await;
+    }
     let finished = match std::str::from_utf8(&prepare.code).unwrap_or_default() {
         "echo" => ok(start.args_json),
         "print" => v1::Finished {
@@ -197,4 +231,40 @@ async fn say(events: &Events, event: Event) -> Result<(), Status> {
         .send(Ok(execute_event(event)))
         .await
         .map_err(|_| Status::cancelled("gone"))
+}
+
+/// A command prints its own text; `fail` fails, and `hang` does not end by itself.
+async fn commands(
+    requests: &mut Streaming<v1::ExecuteRequest>,
+    events: &Events,
+    held: &Held,
+    session: &str,
+    work: v1::ShellCommands,
+) -> Result<v1::Finished, Status> {
+    if !work.background_id.is_empty() {
+        held.begin(session, &work.background_id);
+        let begun = json!({"commandId": work.background_id, "state": "running"});
+        return Ok(ok(begun.to_string().into()));
+    }
+    let mut done = Vec::new();
+    for (index, command) in work.commands.iter().enumerate() {
+        if command == "hang" {
+            requests.message().await?;
+            return Ok(v1::Finished {
+                outcome: v1::Outcome::Cancelled.into(),
+                ..v1::Finished::default()
+            });
+        }
+        let output = v1::Output {
+            stream: v1::OutputStream::Stdout.into(),
+            data: command.clone().into(),
+            command: u32::try_from(index).unwrap_or_default(),
+        };
+        say(events, Event::Output(output)).await?;
+        let code = u32::from(command == "fail");
+        done.push(
+            json!({"command": command, "exitCode": code, "signal": null, "stdout": command, "stderr": ""}),
+        );
+    }
+    Ok(ok(json!({"commands": done, "skipped": 0}).to_string().into()))
 }

@@ -22,7 +22,18 @@ const GLOBEX: &str = "globex";
 const NAMES: [&str; 4] = ["one.tool", "two.tool", "three.tool", "dev.echo"];
 const CODES: [&str; 4] = ["echo", "print", "throw", "progress"];
 /// What is different each time, whoever else is there.
-const OWN_TO_EACH_RUN: [&str; 5] = ["createdAt", "updatedAt", "durationMs", "uptimeSeconds", "jobId"];
+const OWN_TO_EACH_RUN: [&str; 10] = [
+    "createdAt",
+    "updatedAt",
+    "durationMs",
+    "uptimeSeconds",
+    "jobId",
+    "sessionId",
+    "commandId",
+    "id",
+    "uri",
+    "lastUsedAt",
+];
 
 /// One request, by whomever.
 #[derive(Debug, Clone)]
@@ -39,6 +50,8 @@ enum Deed {
     /// In a session of one's own, the last one or one before it.
     InSession(usize, &'static str),
     EndSession(usize),
+    /// With a sandbox session of one's own, the last one or one before it.
+    InSandbox(usize, &'static str, Value),
 }
 
 /// What only acme does.
@@ -49,6 +62,8 @@ enum Mischief {
     Hang,
     /// With a session of globex's: `DELETE`, `GET` or a request.
     Steal(&'static str),
+    /// With a sandbox session of globex's.
+    StealSandbox(&'static str, Value),
 }
 
 #[derive(Debug, Clone)]
@@ -181,6 +196,31 @@ fn session() -> impl Strategy<Value = Deed> {
     ]
 }
 
+fn in_sandbox() -> impl Strategy<Value = (&'static str, Value)> {
+    prop::sample::select(vec![
+        ("sandbox.exec", json!({"commands": ["one", "fail"]})),
+        ("sandbox.exec", json!({"commands": ["one"], "background": true})),
+        ("sandbox.run_js", json!({"code": "echo"})),
+        ("sandbox.stop", json!({})),
+        (
+            "sandbox.fs.write",
+            json!({"files": [{"path": "out/a", "content": "b"}]}),
+        ),
+        ("sandbox.fs.read", json!({"paths": ["out/a", "../a"]})),
+        ("sandbox.fs.list", json!({})),
+        ("sandbox.command.kill", json!({"commandId": "cmd_1"})),
+    ])
+}
+
+fn sandbox() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        Just(Deed::Ask("sandbox.initialize", json!({}))),
+        Just(Deed::Ask("sandbox.session.list", json!({}))),
+        (0usize..3, in_sandbox()).prop_map(|(which, (tool, more))| Deed::InSandbox(which, tool, more)),
+        in_sandbox().prop_map(|(tool, more)| Deed::InSandbox(0, tool, more)),
+    ]
+}
+
 fn completion() -> Value {
     json!({
         "ref": {"type": "ref/prompt", "name": "tool-call-checklist"},
@@ -189,7 +229,7 @@ fn completion() -> Value {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    prop_oneof![8 => write(), 6 => call(), 6 => read(), 4 => session(), 1 => operation()]
+    prop_oneof![8 => write(), 6 => call(), 6 => read(), 4 => session(), 6 => sandbox(), 1 => operation()]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -197,6 +237,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => deed().prop_map(Mischief::Deed),
         1 => Just(Mischief::Hang),
         1 => prop::sample::select(&["DELETE", "GET", "POST"][..]).prop_map(Mischief::Steal),
+        2 => in_sandbox().prop_map(|(tool, more)| Mischief::StealSandbox(tool, more)),
     ];
     prop_oneof![mischief.prop_map(Step::Acme), deed().prop_map(Step::Globex)]
 }
@@ -210,7 +251,20 @@ fn look_around() -> Vec<Deed> {
         Deed::Method("completion/complete", completion()),
         Deed::Ask("dynamic.tool.list", json!({"includeCode": true})),
         Deed::Ask("system.health", json!({})),
+        Deed::Ask("sandbox.session.list", json!({})),
     ];
+    for which in 0..2 {
+        deeds.push(Deed::InSandbox(
+            which,
+            "sandbox.fs.read",
+            json!({"paths": ["out/a"]}),
+        ));
+        deeds.push(Deed::InSandbox(
+            which,
+            "sandbox.exec",
+            json!({"commands": ["one"]}),
+        ));
+    }
     for name in NAMES {
         deeds.extend([
             Deed::Ask("dynamic.tool.get", json!({"name": name})),
@@ -231,18 +285,20 @@ struct Party {
     next_id: u64,
     /// The newest last, ended ones too.
     sessions: Vec<String>,
+    sandboxes: Vec<String>,
 }
 
 impl Party {
     fn new(tenant: &str) -> Self {
         let access = Access {
-            rights: [Right::Call, Right::Write].into_iter().collect(),
+            rights: [Right::Call, Right::Write, Right::Sandbox].into_iter().collect(),
             ..somebody(tenant)
         };
         Self {
             access,
             next_id: 1,
             sessions: Vec::new(),
+            sandboxes: Vec::new(),
         }
     }
 
@@ -252,6 +308,14 @@ impl Party {
             .nth(which)
             .cloned()
             .unwrap_or_else(|| "none".to_owned())
+    }
+
+    fn sandbox(&self, which: usize) -> String {
+        let mut newest_first = self.sandboxes.iter().rev();
+        newest_first
+            .nth(which)
+            .cloned()
+            .unwrap_or_else(|| "mcp-sbx-0".to_owned())
     }
 
     async fn send(&self, rig: &Rig, mut request: Request<Body>) -> Answer {
@@ -277,13 +341,22 @@ impl Party {
                     .expect("a request")
             }
             Deed::EndSession(which) => session_request("DELETE", &self.session(*which)),
+            Deed::InSandbox(which, tool, more) => call(tool, &with_session(more, &self.sandbox(*which))),
         };
         let answer = self.send(rig, request).await;
         if let (Deed::BeginSession, Some(session)) = (deed, answer.header("mcp-session-id")) {
             self.sessions.push(session);
         }
-        Seen::of(answer).await
+        let (seen, opened) = Seen::of(answer).await;
+        self.sandboxes.extend(opened);
+        seen
     }
+}
+
+fn with_session(arguments: &Value, session: &str) -> Value {
+    let mut arguments = arguments.clone();
+    arguments["sessionId"] = session.into();
+    arguments
 }
 
 /// An answer, without what is different each time.
@@ -294,17 +367,21 @@ struct Seen {
 }
 
 impl Seen {
-    async fn of(answer: Answer) -> Self {
+    /// With the sandbox session that was opened, if one was.
+    async fn of(answer: Answer) -> (Self, Option<String>) {
         let status = answer.status();
+        let mut opened = None;
         let body = match status {
             202 => String::new(),
             _ => {
                 let mut message = answer.message().await;
+                let id = &message["result"]["structuredContent"]["sessionId"];
+                opened = id.as_str().map(str::to_owned);
                 forget(&mut message);
                 message.to_string()
             }
         };
-        Self { status, body }
+        (Self { status, body }, opened)
     }
 }
 
@@ -357,6 +434,11 @@ async fn answers(steps: impl Iterator<Item = &Step>) -> Vec<(Deed, Seen)> {
             Step::Acme(Mischief::Steal(method)) => {
                 let request = session_request(method, &globex.session(0));
                 drop(acme.send(&rig, request).await);
+            }
+            Step::Acme(Mischief::StealSandbox(tool, more)) => {
+                let arguments = with_session(more, &globex.sandbox(0));
+                let request = modern_request(1, "tools/call", json!({"name": tool, "arguments": arguments}));
+                drop(acme.send(&rig, request).await.message().await);
             }
         }
     }

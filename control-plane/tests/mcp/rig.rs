@@ -18,6 +18,7 @@ use dynamic_mcp_control_plane::registry::Registry;
 use dynamic_mcp_control_plane::registry::SqliteRegistry;
 use dynamic_mcp_control_plane::registry::cache::ToolCache;
 use dynamic_mcp_control_plane::runtimes::Runtimes;
+use dynamic_mcp_control_plane::sandbox::{FileLimits, MemoryDirectory, SandboxConfig, Sandboxes, Times};
 use dynamic_mcp_control_plane::scheduler::fleet::Fleet;
 use dynamic_mcp_control_plane::scheduler::{Scheduler, SchedulerConfig};
 use dynamic_mcp_control_plane::tenant::{TenantDefaults, TenantLimits, Tenants};
@@ -46,7 +47,7 @@ pub struct Rig {
     pub deps: Arc<McpDeps>,
     pub lifecycle: Lifecycle,
     pub service: McpService,
-    _executor: Joined,
+    pub executor: Joined,
     _dir: tempfile::TempDir,
 }
 
@@ -80,6 +81,13 @@ impl Rig {
         let cache = Arc::new(ToolCache::new(registry.clone(), defaults(), &lifecycle));
         let fleet = Arc::new(Fleet::default());
         let executor = executor::join(&fleet, offered);
+        let sandboxes = Arc::new(Sandboxes::new(
+            Arc::new(MemoryDirectory::new(Times::for_sessions_of(SANDBOXES.max_life))),
+            fleet.clone(),
+            SANDBOXES,
+            clock.clone(),
+            lifecycle.clone(),
+        ));
         let runtimes = Arc::new(Runtimes::new(fleet.clone(), None));
         let scheduler = Arc::new(Scheduler::new(fleet.clone(), SchedulerConfig::default()));
         let audit = Audit::disabled();
@@ -101,6 +109,8 @@ impl Rig {
             audit: audit.clone(),
             scheduler: scheduler.clone(),
             runtimes: runtimes.clone(),
+            sandboxes,
+            admin: AdminGate::default(),
             lifecycle: lifecycle.clone(),
         }));
         let tenants = Arc::new(Tenants {
@@ -145,7 +155,7 @@ impl Rig {
             deps,
             lifecycle,
             service,
-            _executor: executor,
+            executor,
             _dir: dir,
         }
     }
@@ -210,11 +220,22 @@ fn defaults() -> TenantDefaults {
             max_calls_per_window: None,
             weight: 1,
             max_sessions: 10_000,
+            max_sandboxes: 4,
             max_memory_mb: None,
         },
         policy: Arc::new(SandboxPolicy::default()),
     }
 }
+
+const SANDBOXES: SandboxConfig = SandboxConfig {
+    max_sessions: 1_000,
+    idle: Duration::from_secs(1_800),
+    max_life: Duration::from_secs(14_400),
+    files: FileLimits {
+        max_file_bytes: 1_000,
+        max_total_bytes: 4_000,
+    },
+};
 
 fn guard_config() -> GuardConfig {
     GuardConfig {

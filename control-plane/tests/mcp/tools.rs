@@ -300,6 +300,8 @@ async fn the_mvp_profile_shows_only_what_makes_and_runs_tools() {
     let rig = Rig::with(Profile::Mvp, HttpMcpConfig::new(Duration::from_secs(60), 1 << 20)).await;
     let list = rig.result("tools/list", json!({})).await;
     for hidden in [
+        "sandbox.exec",
+        "sandbox.initialize",
         "system.guard_metrics",
         "system.runtime_config",
         "dev.echo",

@@ -193,6 +193,7 @@ pub fn limits() -> TenantLimits {
         max_calls_per_window: None,
         weight: 1,
         max_sessions: 10,
+        max_sandboxes: 4,
         max_memory_mb: None,
     }
 }

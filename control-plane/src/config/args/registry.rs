@@ -112,7 +112,7 @@ pub struct RegistryArgs {
     )]
     pub require_admin_token: bool,
 
-    /// Secret that dynamic.tool.* then ask for as adminToken; prefer the file, a flag is visible to other users
+    /// Secret that dynamic.tool.* and sandbox.* then ask for as adminToken; prefer the file, a flag is visible to other users
     #[arg(
         long,
         env = "MCP_ADMIN_TOKEN",

@@ -43,6 +43,15 @@ pub struct TenantArgs {
     )]
     pub tenant_max_sessions: u32,
 
+    /// Sandbox sessions of one tenant that may be open; as many as all together if not set
+    #[arg(
+        long,
+        env = "MCP_TENANT_MAX_SANDBOXES",
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(0..=100_000)
+    )]
+    pub tenant_max_sandboxes: Option<u32>,
+
     /// MiB of memory of one call, where that is to be less than MCP_SANDBOX_MEMORY_LIMIT of the executors
     #[arg(
         long,

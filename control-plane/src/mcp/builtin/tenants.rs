@@ -65,6 +65,7 @@ fn settings() -> Value {
             "maxCallsPerWindow": count("Calls that may begin within the guard's window, of all its tools together."),
             "weight": {"type": ["integer", "null"], "minimum": 1, "maximum": 100, "description": "Its part of the slots that several tenants wait for, against the weights of the others."},
             "maxSessions": count("Sessions of clients of the 2025 era that may be open; the one that has been idle for the longest makes room."),
+            "maxSandboxes": count("Sandbox sessions that may be open; those that are stay."),
             "maxMemoryMb": {"type": ["integer", "null"], "minimum": 64, "description": "Memory of one call in MiB, if that is less than what sandboxes have here."},
             "maxTimeoutMs": {"type": ["integer", "null"], "minimum": 1000, "maximum": 120_000, "description": "How long one call may take; tools that ask for more get this."},
             "allowedImages": list("The only images, of those that the deployment allows."),

@@ -131,6 +131,7 @@ fn defaults() -> Result<TenantDefaults> {
             max_calls_per_window: None,
             weight: 1,
             max_sessions: 1,
+            max_sandboxes: 4,
             max_memory_mb: None,
         },
         policy: Arc::default(),

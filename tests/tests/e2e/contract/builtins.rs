@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Wires;
 
 /// Each tool with its arguments, those that are required first marked so.
-const TOOLS: [(&str, &[&str]); 21] = [
+const TOOLS: [(&str, &[&str]); 31] = [
     ("dev.echo", &["message!", "uppercase"]),
     ("dynamic.tool.call", &["args", "contentHash", "name!", "revision"]),
     ("dynamic.tool.create", &["adminToken", "tool!", "visibility"]),
@@ -50,6 +50,45 @@ const TOOLS: [(&str, &[&str]); 21] = [
         "run_js_ephemeral",
         &["args", "code!", "dependencies", "image", "runtime", "timeoutMs"],
     ),
+    ("sandbox.command.get", &["adminToken", "commandId!", "sessionId!"]),
+    (
+        "sandbox.command.kill",
+        &["adminToken", "commandId!", "sessionId!"],
+    ),
+    (
+        "sandbox.exec",
+        &[
+            "adminToken",
+            "background",
+            "commands!",
+            "continueOnError",
+            "sessionId!",
+            "timeoutMs",
+        ],
+    ),
+    (
+        "sandbox.fs.list",
+        &["adminToken", "path", "recursive", "sessionId!"],
+    ),
+    (
+        "sandbox.fs.read",
+        &["adminToken", "encoding", "paths!", "sessionId!"],
+    ),
+    ("sandbox.fs.write", &["adminToken", "files!", "sessionId!"]),
+    ("sandbox.initialize", &["adminToken", "image", "timeoutMs"]),
+    (
+        "sandbox.run_js",
+        &[
+            "adminToken",
+            "args",
+            "code!",
+            "dependencies",
+            "sessionId!",
+            "timeoutMs",
+        ],
+    ),
+    ("sandbox.session.list", &["adminToken"]),
+    ("sandbox.stop", &["adminToken", "sessionId!"]),
     (
         "system.audit.query",
         &[

@@ -45,22 +45,6 @@ async fn config(server: &AllInOne) -> Result<Value> {
 }
 
 #[tokio::test]
-async fn a_setting_of_a_later_feature_stops_the_start_with_its_name() -> Result<()> {
-    let later = [
-        ("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "60"),
-        ("MCP_SANDBOX_MAX_SESSIONS", "5"),
-    ];
-    for (name, value) in later {
-        let said = refusal(&[(name, value)], &[]).await?;
-        assert!(
-            said.contains(name) && said.contains("not available"),
-            "{name}: {said}"
-        );
-    }
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_setting_that_contradicts_another_stops_the_start_with_its_name() -> Result<()> {
     let cases: [(&[(&str, &str)], &str); 5] = [
         (&[("MCP_REQUIRE_ADMIN_TOKEN", "true")], "MCP_REQUIRE_ADMIN_TOKEN"),
