@@ -13,6 +13,7 @@ mod hostile;
 mod images;
 mod legacy;
 mod notifications;
+mod sandbox;
 mod shutdown;
 mod traces;
 mod trust;

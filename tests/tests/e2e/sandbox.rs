@@ -1,0 +1,3 @@
+//! Sandbox sessions, end to end: tools on the wire, real containers behind them.
+
+mod docker;
