@@ -138,6 +138,14 @@ impl Default for Fleet {
 }
 
 impl Fleet {
+    /// One whose placement draws the same with the same seed.
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            table: Mutex::new(Table::seeded(seed)),
+            ..Self::default()
+        }
+    }
+
     /// Adds the executor until the membership is dropped; a newer epoch takes its predecessor's place.
     ///
     /// # Errors

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use dynamic_mcp_shared::ids::{ExecutorId, ReplicaId};
 use dynamic_mcp_shared::job::{NodeStatus, Runtime};
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +29,16 @@ pub(super) struct Table {
     /// Joined here, and with something that other replicas have not been told.
     untold: HashSet<ExecutorId>,
     departed: Vec<(ExecutorId, u64)>,
+    chance: Chance,
+}
+
+/// What placement draws with.
+struct Chance(SmallRng);
+
+impl Default for Chance {
+    fn default() -> Self {
+        Self(SmallRng::from_os_rng())
+    }
 }
 
 /// An executor and the way to it.
@@ -116,6 +128,13 @@ impl Entry {
 }
 
 impl Table {
+    pub(super) fn seeded(seed: u64) -> Self {
+        Self {
+            chance: Chance(SmallRng::seed_from_u64(seed)),
+            ..Self::default()
+        }
+    }
+
     /// Answers what names the stream, and the status that it came with.
     pub(super) fn join(
         &mut self,
@@ -270,7 +289,7 @@ impl Table {
             .iter()
             .filter_map(|id| Some(self.entries.get(id)?.key))
             .collect();
-        let key = self.index.choose(need, &tried, &mut rand::rng())?;
+        let key = self.index.choose(need, &tried, &mut self.chance.0)?;
         let id = self.ids.get(&key).ok_or(NoPlace::NoNodes)?;
         let entry = self.entries.get_mut(id).ok_or(NoPlace::NoNodes)?;
         entry.mine += 1;
