@@ -21,6 +21,10 @@ use crate::tenant::TenantLimits;
 pub use self::memory::MemoryGuard;
 pub use self::redis::{Lease, OnStoreLoss, RedisGuard, RedisGuardConfig};
 
+/// Within so long an executor that hears nothing of this process has ended the code that it ran for it: it waits for a ping
+/// in vain, and kills.
+pub const SILENCE_ENDS_CODE: Duration = Duration::from_millis(3_500);
+
 /// How a refusal names what all scopes of a tenant share.
 const ALL_SCOPES: &str = "all tools together";
 

@@ -27,7 +27,7 @@ pub use self::sandbox::{Exec, FilesToRead, FilesToWrite, InSession, NewSandbox, 
 use crate::audit::{Action, Audit, Entry, Verdict};
 use crate::auth::AdminGate;
 use crate::dependency_lock::Lock;
-use crate::guard::{Guard, Permit, Scope, Share};
+use crate::guard::{Guard, Permit, SILENCE_ENDS_CODE, Scope, Share};
 use crate::metric_names::{self, Stage};
 use crate::principal::Caller;
 use crate::registry::RuntimeChoice;
@@ -285,6 +285,9 @@ impl Jobs {
                 if !ended.outcome().is_ok() {
                     mark_failed(&mut permit);
                 }
+                if ended.may_run_on() {
+                    self.give_back_later(permit);
+                }
                 (ended, runtime, Some(entry))
             }
             (Ok((_, mut permit)), Err(unaudited)) => {
@@ -301,6 +304,15 @@ impl Jobs {
             .increment(1);
         Stage::Total.record(report.duration);
         report
+    }
+
+    /// When the executor has found the connection broken too, and ended the code: until then its slot is nobody else's.
+    fn give_back_later(&self, permit: Box<dyn Permit>) {
+        let hard = self.deps.lifecycle.hard().clone();
+        self.deps.lifecycle.spawn(async move {
+            let _either = tokio::time::timeout(SILENCE_ENDS_CODE, hard.cancelled()).await;
+            drop(permit);
+        });
     }
 
     /// Everything that can end a job before there is one.

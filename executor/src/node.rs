@@ -29,8 +29,8 @@ use crate::sandbox::{SandboxLimits, Sandboxes};
 /// Both ends ping: a network that is cut without a word, or a caller that is held still, is noticed within the sum of these
 /// two. That is less than a permit lasts without being renewed: the code of a silent caller has ended when its permit goes
 /// to somebody else.
-pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A stream's window; one large result must not wait for a round trip each 64 KiB.
 pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
 pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;

@@ -44,7 +44,7 @@ use self::store::{Ask, Store, StoreError, Take};
 use self::waiters::{Told, Waiter, Waiters};
 use super::advice::{Advice, whole_ms};
 use super::scopes::{BOUNDS, ScopeState, Scopes};
-use super::{ALL_SCOPES, Guard, GuardConfig, GuardMetrics, Permit, Refusal, Scope, Share};
+use super::{ALL_SCOPES, Guard, GuardConfig, GuardMetrics, Permit, Refusal, SILENCE_ENDS_CODE, Scope, Share};
 use crate::metric_names;
 use crate::redis::Redis;
 
@@ -78,7 +78,8 @@ pub struct Lease {
     pub length: Duration,
     /// Renewed so often.
     pub renew_every: Duration,
-    /// So long before its end a call that can't be renewed is ended: what the executor needs for that.
+    /// So long before its end a call that can't be renewed is ended. In that time the executor ends its code also where this
+    /// replica can't tell it, and a renewal that was on its way was given up.
     pub margin: Duration,
     /// A call that waits, or that was handed a slot, is forgotten when its replica gave no sign for so long.
     pub sign: Duration,
@@ -87,9 +88,9 @@ pub struct Lease {
 impl Default for Lease {
     fn default() -> Self {
         Self {
-            length: Duration::from_secs(6),
+            length: Duration::from_secs(8),
             renew_every: Duration::from_secs(2),
-            margin: Duration::from_millis(1_500),
+            margin: SILENCE_ENDS_CODE + Duration::from_millis(500),
             sign: Duration::from_secs(2),
         }
     }
@@ -268,7 +269,7 @@ impl Shared {
             wait,
         };
         Ok(match self.store.take(&ask).await? {
-            Take::Granted { ticket } => Asked::Granted(self.begun(ticket, scope, asked_at)),
+            Take::Granted { ticket } => self.begun(ticket, scope, asked_at),
             Take::Waiting { ticket, taken } => Asked::Waiting(Waiter::new(self, ticket, scope, share, taken)),
             Take::Busy(taken) => Asked::Refused(self.advice.refusal(taken)),
             Take::Rate {
@@ -307,15 +308,20 @@ impl Shared {
             return Ok(Asked::Refused(self.advice.refusal(waiter.refused())));
         }
         let (ticket, scope) = waiter.begun();
-        Ok(Asked::Granted(self.begun(ticket, scope, asked_at)))
+        Ok(self.begun(ticket, scope, asked_at))
     }
 
-    fn begun(self: &Arc<Self>, ticket: String, scope: Scope, asked_at: Instant) -> RedisPermit {
+    fn begun(self: &Arc<Self>, ticket: String, scope: Scope, asked_at: Instant) -> Asked {
         // Counted from when it was asked for, which is before Redis began to count.
         let until = asked_at + self.lease_of_call();
         let revoked = self.held.add(&ticket, &scope.tenant, until);
-        self.counted(&scope).counters.count_allowed();
-        RedisPermit::new(self.clone(), ticket, scope, revoked, None)
+        let permit = RedisPermit::new(self.clone(), ticket, scope, revoked, None);
+        if until <= Instant::now() {
+            // The answer lay here while this process was held still, and the slot may be another's: it is given back.
+            return Asked::Again;
+        }
+        self.counted(&permit.scope).counters.count_allowed();
+        Asked::Granted(permit)
     }
 
     fn rate_refusal(

@@ -101,6 +101,11 @@ impl Ended {
         }
     }
 
+    /// Whether its code may still run: the way to its executor broke, which may not know that yet.
+    pub(super) fn may_run_on(&self) -> bool {
+        matches!(self, Ended::Scheduled(Scheduled::Interrupted { .. }))
+    }
+
     /// A result that does not fit the tool's own output schema is none.
     pub(super) fn checked(mut self, schema: Option<&SchemaCheck>) -> Self {
         let (Ended::Scheduled(Scheduled::Finished { finished, .. }), Some(schema)) = (&mut self, schema)

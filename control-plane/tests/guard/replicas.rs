@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use dynamic_mcp_control_plane::guard::{Guard as _, GuardConfig, Refusal, Share};
+use dynamic_mcp_control_plane::guard::{Guard as _, GuardConfig, Lease, RedisGuardConfig, Refusal, Share};
 use tokio::task::JoinSet;
 
 use crate::proxy::{Proxy, Wire};
@@ -258,4 +258,24 @@ async fn every_key_has_an_end() {
         assert_ne!(ttl, -1, "{key} stays for ever");
         assert!(key.starts_with("{test:guard}:"), "{key}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_whose_lease_is_over_when_the_answer_comes_is_not_used() {
+    let server = Server::start().await;
+    let lease = Lease {
+        margin: LEASE.length,
+        ..LEASE
+    };
+    let held_still = replica(
+        &server.url(),
+        RedisGuardConfig {
+            lease,
+            ..closed(config(3))
+        },
+    )
+    .await;
+    let refused = refusal(held_still.acquire("t").await);
+    assert!(matches!(refused, Refusal::StoreLost { .. }), "{refused}");
+    eventually(async || held_still.members("leases").await == 0).await;
 }

@@ -193,6 +193,7 @@ async fn play(
                 ..v1::Finished::default()
             }
         }
+        "break" => return Err(Status::unavailable("killed")),
         code => return Err(Status::internal(format!("no such script: {code}"))),
     };
     say(events, Event::Finished(finished)).await

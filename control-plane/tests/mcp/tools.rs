@@ -354,3 +354,14 @@ async fn the_prompt_and_its_argument_know_the_tools() {
         json!(["time.now", "text.echo"])
     );
 }
+
+#[tokio::test]
+async fn an_interrupted_call_keeps_its_slot_until_its_executor_has_found_that_too() {
+    let rig = Rig::new().await;
+    let run = rig
+        .call("run_js_ephemeral", json!({"code": "break", "runtime": "node"}))
+        .await;
+    assert_eq!(run["structuredContent"]["outcome"], "interrupted", "{run}");
+    assert_eq!(rig.active_executions().await, 1, "its code may run on");
+    rig.until_active(0).await;
+}

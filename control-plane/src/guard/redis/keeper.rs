@@ -26,6 +26,8 @@ const COUNTS: usize = 200;
 pub(super) async fn keep(shared: Arc<Shared>, mut up: watch::Receiver<bool>) {
     let mut said = None;
     while !(shared.lifecycle.soft().is_cancelled() && shared.is_idle()) {
+        // Before it is asked, too: where this process was held still, the answer would come too late.
+        shared.end_overdue();
         let renewed = shared.renew().await;
         shared.end_overdue();
         match renewed {

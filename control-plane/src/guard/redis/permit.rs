@@ -13,7 +13,7 @@ use crate::metric_names;
 pub(super) struct RedisPermit {
     shared: Arc<Shared>,
     ticket: String,
-    scope: Scope,
+    pub(super) scope: Scope,
     failed: bool,
     begun: Instant,
     revoked: CancellationToken,

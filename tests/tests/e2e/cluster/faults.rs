@@ -19,7 +19,7 @@ use dynamic_mcp_tests::cluster::Cluster;
 use dynamic_mcp_tests::eventually::eventually;
 
 /// For how long a permit is good without being renewed, and what a lost executor or replica costs at most.
-const LEASE: Duration = Duration::from_secs(6);
+const LEASE: Duration = Duration::from_secs(8);
 
 /// Waits until no executor that is up runs the code of a job; answers how long it took.
 async fn until_nothing_runs(cluster: &Cluster, limit: Duration) -> Duration {

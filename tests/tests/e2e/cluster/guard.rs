@@ -17,7 +17,7 @@ use super::{FOR_EVER, SOON, active, let_through, until_active};
 
 const LIMIT: usize = 5;
 const CLIENTS: usize = 8;
-const LEASE: Duration = Duration::from_secs(6);
+const LEASE: Duration = Duration::from_secs(8);
 /// Long enough that calls overlap, short enough that there are many.
 const BRIEF: &str = "await new Promise((done) => setTimeout(done, 30 + Math.random() * 60)); return 1;";
 
