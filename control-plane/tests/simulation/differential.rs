@@ -240,6 +240,7 @@ fn on_strings_and_lists() -> impl Strategy<Value = Vec<String>> {
         2 => (key(), member(), member(), proptest::sample::select(&["LPUSH", "RPUSH"][..])).prop_map(|(k, a, b, c)| words(c, [k, a, b])),
         1 => (key(), proptest::sample::select(&["LPOP", "RPOP", "LLEN"][..])).prop_map(|(k, c)| words(c, [k])),
         1 => (key(), rank(), rank()).prop_map(|(k, a, b)| words("LRANGE", [k, a, b])),
+        1 => (key(), rank(), rank()).prop_map(|(k, a, b)| words("LTRIM", [k, a, b])),
         1 => (key(), rank()).prop_map(|(k, a)| words("LINDEX", [k, a])),
         1 => (key(), rank(), member()).prop_map(|(k, a, m)| words("LREM", [k, a, m])),
     ]
@@ -257,9 +258,31 @@ fn on_keys() -> impl Strategy<Value = Vec<String>> {
     ]
 }
 
+/// Where all have one score, as a range by bytes asks for.
+fn by_bytes() -> impl Strategy<Value = Vec<String>> {
+    let end = || {
+        prop_oneof![
+            "[(\\[][a-d]",
+            Just("-".to_owned()),
+            Just("+".to_owned()),
+            Just("x".to_owned())
+        ]
+    };
+    let key = || Just("f".to_owned());
+    let range = (key(), end(), end(), any::<bool>(), rank(), rank());
+    prop_oneof![
+        2 => (key(), "[a-d]{1,2}").prop_map(|(k, m)| words("ZADD", [k, "0".to_owned(), m])),
+        2 => (proptest::sample::select(&["ZRANGEBYLEX", "ZREVRANGEBYLEX"][..]), range).prop_map(|(c, (k, a, b, limit, skip, most))| {
+            let limit = if limit { ["LIMIT".to_owned(), skip, most] } else { Default::default() };
+            words(c, [k, a, b].into_iter().chain(limit))
+        }),
+    ]
+}
+
 fn commands() -> impl Strategy<Value = Vec<Vec<String>>> {
     let one = prop_oneof![
         3 => on_sorted_sets(),
+        1 => by_bytes(),
         2 => on_hashes_and_sets(),
         2 => on_strings_and_lists(),
         2 => on_keys(),
@@ -286,7 +309,7 @@ fn prefixed(commands: &[Vec<String>], prefix: &str) -> Vec<Command> {
 }
 
 fn keys_of(prefix: &str) -> Vec<Vec<u8>> {
-    ["a", "b", "c", "d", "e"]
+    ["a", "b", "c", "d", "e", "f"]
         .iter()
         .map(|key| format!("{prefix}{key}").into_bytes())
         .collect()

@@ -129,7 +129,7 @@ impl Keyspace {
         known.unwrap_or_else(|| unknown(&name, args))
     }
 
-    fn now_ms(&self) -> u64 {
+    pub fn now_ms(&self) -> u64 {
         self.now / 1_000
     }
 
@@ -176,7 +176,6 @@ fn unknown(name: &str, args: Args<'_>) -> Answer {
 fn count(number: usize) -> Reply {
     Reply::Int(i64::try_from(number).expect("fewer than 2^63"))
 }
-
 #[test]
 fn what_a_script_publishes_and_leaves_behind_is_told_once_and_until_it_expires() {
     let mut keyspace = Keyspace::default();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::numbers::integer;
-use super::{Answer, Args, Keyspace, Refused, Reply, Value, WRONG_TYPE, count};
+use super::{Answer, Args, Keyspace, Reply, Value, WRONG_TYPE, count};
 
 type Items = VecDeque<Vec<u8>>;
 
@@ -18,18 +18,19 @@ impl Keyspace {
             }),
             ("LPOP", [key]) => self.pop(key, VecDeque::pop_front),
             ("RPOP", [key]) => self.pop(key, VecDeque::pop_back),
-            ("LLEN", [key]) => self.list(key).map(|items| count(items.len())),
+            ("LLEN", [key]) => self.look_at_list(key, |items| count(items.len())),
             ("LINDEX", [key, index]) => self.index(key, index),
             ("LRANGE", [key, from, to]) => self.range_of_list(key, from, to),
+            ("LTRIM", [key, from, to]) => self.trim(key, from, to),
             ("LREM", [key, times, gone]) => self.remove_items(key, times, gone),
             _ => return None,
         })
     }
 
-    fn list(&mut self, key: &[u8]) -> Result<Items, Refused> {
+    fn look_at_list(&mut self, key: &[u8], answer: impl FnOnce(&Items) -> Reply) -> Answer {
         match self.get(key) {
-            None => Ok(Items::new()),
-            Some(Value::List(items)) => Ok(items.clone()),
+            None => Ok(answer(&Items::new())),
+            Some(Value::List(items)) => Ok(answer(items)),
             Some(_) => Err(WRONG_TYPE),
         }
     }
@@ -55,21 +56,35 @@ impl Keyspace {
     }
 
     fn index(&mut self, key: &[u8], index: &[u8]) -> Answer {
-        let items = self.list(key)?;
         let index = integer(index)?;
-        let length = i64::try_from(items.len()).expect("fewer than 2^63");
-        let index = if index < 0 { index + length } else { index };
-        Ok(Reply::of(
-            usize::try_from(index).ok().and_then(|index| items.get(index)),
-        ))
+        self.look_at_list(key, |items| {
+            let length = i64::try_from(items.len()).expect("fewer than 2^63");
+            let index = if index < 0 { index + length } else { index };
+            Reply::of(usize::try_from(index).ok().and_then(|index| items.get(index)))
+        })
     }
 
     fn range_of_list(&mut self, key: &[u8], from: &[u8], to: &[u8]) -> Answer {
-        let items = self.list(key)?;
-        let range = super::sorted::by_rank(integer(from)?, integer(to)?, items.len());
-        Ok(Reply::Array(
-            items.range(range).map(|item| Reply::of(Some(item))).collect(),
-        ))
+        let (from, to) = (integer(from)?, integer(to)?);
+        self.look_at_list(key, |items| {
+            let range = super::sorted::by_rank(from, to, items.len());
+            Reply::Array(items.range(range).map(|item| Reply::of(Some(item))).collect())
+        })
+    }
+
+    fn trim(&mut self, key: &[u8], from: &[u8], to: &[u8]) -> Answer {
+        let (from, to) = (integer(from)?, integer(to)?);
+        match self.get_mut(key) {
+            None => {}
+            Some(Value::List(items)) => {
+                let range = super::sorted::by_rank(from, to, items.len());
+                items.truncate(range.end);
+                items.drain(..range.start);
+            }
+            Some(_) => return Err(WRONG_TYPE),
+        }
+        self.forget_if_empty(key);
+        Ok(Reply::ok())
     }
 
     fn remove_items(&mut self, key: &[u8], times: &[u8], gone: &[u8]) -> Answer {

@@ -81,6 +81,44 @@ impl Bound {
     }
 }
 
+/// One end of a range of members by their bytes.
+enum End {
+    First,
+    Last,
+    With(Vec<u8>),
+    Without(Vec<u8>),
+}
+
+impl End {
+    fn parse(bytes: &[u8]) -> Result<Self, Refused> {
+        match bytes {
+            b"-" => Ok(End::First),
+            b"+" => Ok(End::Last),
+            [b'[', member @ ..] => Ok(End::With(member.to_vec())),
+            [b'(', member @ ..] => Ok(End::Without(member.to_vec())),
+            _ => Err(ERR),
+        }
+    }
+
+    fn is_at_or_below(&self, other: &[u8]) -> bool {
+        match self {
+            End::First => true,
+            End::Last => false,
+            End::With(member) => member.as_slice() <= other,
+            End::Without(member) => member.as_slice() < other,
+        }
+    }
+
+    fn is_at_or_above(&self, other: &[u8]) -> bool {
+        match self {
+            End::First => false,
+            End::Last => true,
+            End::With(member) => member.as_slice() >= other,
+            End::Without(member) => member.as_slice() > other,
+        }
+    }
+}
+
 /// What a rank range, in which negative numbers count from the end, means for so many.
 pub(super) fn by_rank(from: i64, to: i64, length: usize) -> Range<usize> {
     let length = i64::try_from(length).expect("fewer than 2^63");
@@ -187,6 +225,8 @@ impl Keyspace {
                     self.zrange(key, from, to, &options)
                 })
             }
+            ("ZRANGEBYLEX", [key, from, to, limit @ ..]) => self.by_bytes(key, from, to, limit, false),
+            ("ZREVRANGEBYLEX", [key, to, from, limit @ ..]) => self.by_bytes(key, from, to, limit, true),
             ("ZREVRANGE", [key, from, to, options @ ..]) => {
                 RangeOptions::parse(options).and_then(|options| {
                     let options = RangeOptions {
@@ -322,6 +362,32 @@ impl Keyspace {
                 }
             }
             Ok(Reply::Array(reply))
+        })
+    }
+
+    /// Means something only where all have one score.
+    fn by_bytes(&mut self, key: &[u8], from: &[u8], to: &[u8], limit: Args<'_>, reversed: bool) -> Answer {
+        let (from, to) = (End::parse(from)?, End::parse(to)?);
+        let (skip, most) = match RangeOptions::parse(limit)?.limit {
+            Some((skip, most)) => (
+                usize::try_from(skip).ok(),
+                usize::try_from(most).unwrap_or(usize::MAX),
+            ),
+            None => (Some(0), usize::MAX),
+        };
+        self.look_at_sorted(key, |set| {
+            let within = set.order.iter().map(|(_, member)| member);
+            let mut members: Vec<_> = within
+                .filter(|member| from.is_at_or_below(member) && to.is_at_or_above(member))
+                .collect();
+            if reversed {
+                members.reverse();
+            }
+            let skip = skip.unwrap_or(usize::MAX);
+            let members = members.into_iter().skip(skip).take(most);
+            Ok(Reply::Array(
+                members.map(|member| Reply::Bulk(member.clone())).collect(),
+            ))
         })
     }
 
