@@ -1,7 +1,7 @@
-//! Leases, placement and retries on virtual time, in one thread, from one seed: replicas,
+//! Leases, placement, retries and the directory of sessions on virtual time, in one thread, from one seed: replicas,
 //! executors and Redis come and go, and what must hold is checked at each step.
 //!
-//! What decides is the product's own code: the scripts of the guard in the Lua that Redis has
+//! What decides is the product's own code: the scripts of the guard and of the directory in the Lua that Redis has
 //! (`scripts`, on a `keyspace` that is held against a real Redis), the fleet's table with placement, the retry rule, an
 //! executor's admission. What carries it out is modelled: `world` says for each part what it stands for.
 //!
@@ -23,5 +23,6 @@ mod plan;
 mod planted;
 mod runs;
 mod scripts;
+mod sessions;
 mod truth;
 mod world;

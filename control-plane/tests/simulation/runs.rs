@@ -6,6 +6,7 @@ use dynamic_mcp_control_plane::guard::{Lease, SILENCE_ENDS_CODE};
 use dynamic_mcp_executor::node::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 
 use crate::plan::Plan;
+use crate::sessions::{self, Deployment};
 use crate::truth::Violation;
 use crate::world::World;
 
@@ -66,6 +67,28 @@ fn that_holds_for_thousands_of_executors_and_tens_of_thousands_of_calls() {
             tells_story,
             ..Plan::large(seed)
         })
+    });
+}
+
+#[test]
+fn no_session_has_two_homes_and_none_is_forgotten_whatever_goes_wrong() {
+    each_seed(8, |seed, tells_story| {
+        let plan = sessions::Plan {
+            tells_story,
+            ..sessions::Plan::small(seed)
+        };
+        on_virtual_time(Deployment::run(plan)).map(|done| done.summary())
+    });
+}
+
+#[test]
+fn that_holds_for_hundreds_of_executors_with_sessions() {
+    each_seed(1, |seed, tells_story| {
+        let plan = sessions::Plan {
+            tells_story,
+            ..sessions::Plan::large(seed)
+        };
+        on_virtual_time(Deployment::run(plan)).map(|done| done.summary())
     });
 }
 
