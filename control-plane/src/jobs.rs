@@ -285,7 +285,9 @@ impl Jobs {
                 if !ended.outcome().is_ok() {
                     mark_failed(&mut permit);
                 }
-                if ended.may_run_on() {
+                if let Some(permit) = permit
+                    && ended.may_run_on()
+                {
                     self.give_back_later(permit);
                 }
                 (ended, runtime, Some(entry))

@@ -76,9 +76,11 @@ pub enum Operation {
     Find {
         session: Session,
         stops: bool,
+        asked_at: Micros,
     },
     Use {
         session: Session,
+        asked_at: Micros,
     },
     /// Because it is lost.
     End {
@@ -203,13 +205,25 @@ impl Deployment {
             return;
         }
         let replica = up[self.kernel.index(up.len())];
-        if self.sessions.is_empty() || self.kernel.chance(30) {
+        // A client knows only what it was given.
+        let given = self.truth.handed();
+        if given.is_empty() || self.kernel.chance(30) {
             let tenant = self.kernel.index(self.plan.tenants);
             return self.open(replica, tenant, Vec::new());
         }
-        let session = self.kernel.index(self.sessions.len());
+        let session = given[self.kernel.index(given.len())];
         let stops = self.kernel.chance(20);
-        self.ask(replica, Script::Find, session, Operation::Find { session, stops });
+        let asked_at = self.kernel.now();
+        self.ask(
+            replica,
+            Script::Find,
+            session,
+            Operation::Find {
+                session,
+                stops,
+                asked_at,
+            },
+        );
     }
 
     fn open(&mut self, replica: usize, tenant: usize, tried: Vec<usize>) {
@@ -250,6 +264,9 @@ impl Deployment {
     }
 
     pub fn ask(&mut self, replica: usize, script: Script, session: Session, operation: Operation) {
+        if script == Script::End {
+            self.truth.is_leaving(session);
+        }
         let number = self.waits_for(replica, operation, STORE_DEADLINE);
         let (tenant, home) = self.sessions[session];
         let home = format!("exe_{:06}@{}", home.executor, home.epoch);
@@ -301,11 +318,18 @@ impl Deployment {
                 self.truth.is_refused("not settled");
                 self.abandon(replica, session);
             }
-            (Operation::Find { session, stops }, Some("open")) => {
+            (
+                Operation::Find {
+                    session,
+                    stops,
+                    asked_at,
+                },
+                Some("open"),
+            ) => {
                 if stops {
                     self.ask(replica, Script::End, session, Operation::EndOfStop { session });
                 } else {
-                    self.use_it(replica, session);
+                    self.use_it(replica, session, asked_at);
                 }
             }
             (Operation::EndOfStop { session }, answer) => self.stop_there(replica, session, answer.is_some()),
@@ -334,12 +358,12 @@ impl Deployment {
         );
     }
 
-    fn use_it(&mut self, replica: usize, session: Session) {
+    fn use_it(&mut self, replica: usize, session: Session, asked_at: Micros) {
         let home = self.sessions[session].1;
         let fleet = &self.replicas[replica].fleet;
         match fleet.pinned(&self.executors[home.executor].id, home.epoch) {
             Ok(_reservation) => {
-                let used = Operation::Use { session };
+                let used = Operation::Use { session, asked_at };
                 self.call(
                     replica,
                     session,
@@ -416,8 +440,10 @@ impl Deployment {
                 self.abandon(replica, session);
                 self.open(replica, tenant, tried);
             }
-            (Operation::Use { session }, Some(true)) => self.truth.answers_its_client(session),
-            (Operation::Use { session }, Some(false)) => {
+            (Operation::Use { session, asked_at }, Some(true)) => {
+                self.truth.answers_its_client(session, asked_at)
+            }
+            (Operation::Use { session, .. }, Some(false)) => {
                 self.ask(
                     replica,
                     Script::End,

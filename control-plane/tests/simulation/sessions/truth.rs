@@ -15,8 +15,10 @@ pub struct Truth {
     live: BTreeMap<Session, Home>,
     /// What a client was given.
     handed: BTreeMap<Session, Home>,
+    /// What somebody has asked the directory to end.
+    leaving: BTreeSet<Session>,
     /// What its client was told that it is no more.
-    over: BTreeSet<Session>,
+    over: BTreeMap<Session, Micros>,
     was_emptied: bool,
     counts: BTreeMap<&'static str, usize>,
     violation: Option<Violation>,
@@ -70,11 +72,15 @@ impl Truth {
         let live = self
             .handed
             .keys()
-            .filter(|session| self.live.contains_key(session) && !self.over.contains(session));
+            .filter(|session| self.live.contains_key(session) && !self.leaving.contains(session));
         let live = live.count();
         if live > self.in_all && !self.was_emptied {
             self.broken(format!("{live} sessions are open, and {} may be", self.in_all));
         }
+    }
+
+    pub fn handed(&self) -> Vec<Session> {
+        self.handed.keys().copied().collect()
     }
 
     pub fn is_served(&mut self, session: Session, at: Home) {
@@ -85,12 +91,18 @@ impl Truth {
         }
     }
 
-    pub fn answers_its_client(&mut self, session: Session) {
-        if self.over.contains(&session) && !self.was_emptied {
+    /// What was asked at that time; what was under way when it ended may still be answered.
+    pub fn answers_its_client(&mut self, session: Session, asked_at: Micros) {
+        let is_over = self.over.get(&session).is_some_and(|&over_at| over_at < asked_at);
+        if is_over && !self.was_emptied {
             self.broken(format!(
                 "session {session} answers after its client was told that it is no more"
             ));
         }
+    }
+
+    pub fn is_leaving(&mut self, session: Session) {
+        self.leaving.insert(session);
     }
 
     pub fn is_refused(&mut self, why: &'static str) {
@@ -100,7 +112,7 @@ impl Truth {
     pub fn is_over(&mut self, session: Session) {
         self.note(|| format!("the client of session {session} is told that it is no more"));
         *self.counts.entry("over").or_default() += 1;
-        self.over.insert(session);
+        self.over.entry(session).or_insert(self.now);
     }
 
     /// It may forget which have ended.
@@ -109,13 +121,14 @@ impl Truth {
     }
 
     pub fn check_end(&mut self, session: Session, is_there: bool, is_open: bool, counts: bool) {
-        let wanted = self.handed.contains_key(&session) && !self.over.contains(&session);
+        let wanted = self.handed.contains_key(&session) && !self.over.contains_key(&session);
         if is_there && wanted && !is_open {
             self.broken(format!(
                 "session {session} lives, its client has it, and nobody finds it"
             ));
         }
-        if is_there && !wanted && !self.was_emptied {
+        // One whose replica died before its client was told of it is open, until it was idle for too long.
+        if is_there && !wanted && !is_open && !self.was_emptied {
             self.broken(format!("session {session} lives, and nobody has it"));
         }
         if counts && !is_there {

@@ -1,5 +1,6 @@
 //! What containers add: they outlive who made them, and code in them has more of the machine to take.
 
+mod sessions;
 
 use std::time::{Duration, Instant};
 
