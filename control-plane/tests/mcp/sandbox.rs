@@ -233,7 +233,7 @@ async fn files_under_out_are_resources_of_their_owner_alone() {
     let files = json!([
         {"path": "out/r 1.json", "content": "{}"},
         {"path": "out/b.png", "content": "/wA=", "encoding": "base64"},
-        {"path": "secret", "content": "s"},
+        {"path": "not-offered", "content": "s"},
     ]);
     ask(&rig, "sandbox.fs.write", json!({"sessionId": id, "files": files})).await;
     let listed = rig.result("resources/list", json!({})).await;
@@ -244,7 +244,7 @@ async fn files_under_out_are_resources_of_their_owner_alone() {
         .filter_map(|one| one["uri"].as_str());
     let uri = format!("sandbox://{id}/out/r%201.json");
     assert!(uris.any(|one| one == uri), "{listed}");
-    assert!(!listed.to_string().contains("secret"));
+    assert!(!listed.to_string().contains("not-offered"));
     let read = rig.result("resources/read", json!({"uri": uri})).await;
     assert_eq!(
         (&read["contents"][0]["text"], &read["contents"][0]["mimeType"]),
@@ -265,9 +265,9 @@ async fn files_under_out_are_resources_of_their_owner_alone() {
     assert!(!text(&nobody).is_null());
     assert_eq!(text(&nobody), text(&unknown));
     for outside in [
-        "sandbox://ID/out/../secret",
-        "sandbox://ID/out/%2e%2e/secret",
-        "sandbox://ID/secret",
+        "sandbox://ID/out/../not-offered",
+        "sandbox://ID/out/%2e%2e/not-offered",
+        "sandbox://ID/not-offered",
     ] {
         let answer = rig
             .modern("resources/read", json!({"uri": outside.replace("ID", &id)}))
