@@ -339,7 +339,13 @@ impl Jobs {
         let permit = tokio::select! {
             biased;
             () = caller.cancel.cancelled() => return Err(Ended::Scheduled(Scheduled::Cancelled)),
-            permit = self.deps.guard.acquire(&scope, share).instrument(tracing::info_span!("guard")) => permit.map_err(Ended::Refused)?,
+            permit = self.deps.guard.acquire(&scope, share).instrument(tracing::info_span!("guard")) => permit,
+        };
+        let permit = match permit {
+            Ok(permit) => permit,
+            // A guard that takes leave refuses, too.
+            Err(_) if self.deps.lifecycle.soft().is_cancelled() => return Err(Ended::ShuttingDown),
+            Err(refusal) => return Err(Ended::Refused(refusal)),
         };
         Stage::Guard.record(asked.elapsed());
         Ok((work, Some(permit)))

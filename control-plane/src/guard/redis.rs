@@ -34,6 +34,7 @@ use dynamic_mcp_shared::lifecycle::Lifecycle;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use self::alone::Alone;
 use self::held::Held;
@@ -124,6 +125,8 @@ struct Shared {
     replicas: AtomicU32,
     next_permit: AtomicU64,
     renewing: tokio::sync::Mutex<()>,
+    /// Calls from before they ask until what they had is among the returns, and renewals, which may give back too.
+    users: TaskTracker,
     /// The leases should be renewed now.
     renew_now: Notify,
     lifecycle: Lifecycle,
@@ -154,6 +157,7 @@ impl RedisGuard {
             replicas: AtomicU32::new(1),
             next_permit: AtomicU64::new(0),
             renewing: tokio::sync::Mutex::default(),
+            users: TaskTracker::new(),
             renew_now: Notify::new(),
             lifecycle: lifecycle.clone(),
             config,
@@ -211,6 +215,13 @@ impl Guard for RedisGuard {
 
 impl Shared {
     async fn acquire(self: &Arc<Self>, scope: &Scope, share: Share) -> Result<RedisPermit, Refusal> {
+        let _user = self.users.token();
+        // Counted first and looked at second: the tasks do it the other way round, so that one of both sees the other.
+        if self.lifecycle.soft().is_cancelled() {
+            return Err(Refusal::StoreLost {
+                retry_after: LOST_RETRY,
+            });
+        }
         let until = Instant::now() + self.config.guard.queue_wait;
         for _ in 0..MAX_ATTEMPTS {
             if let Some(guard) = self.alone.guard() {
@@ -254,9 +265,11 @@ impl Shared {
     async fn ask(self: &Arc<Self>, scope: &Scope, share: Share, until: Instant) -> Result<Asked, StoreError> {
         let shared = self.clone();
         let (scope, wait) = (scope.clone(), until.saturating_duration_since(Instant::now()));
-        let asking = self
-            .lifecycle
-            .spawn(async move { shared.take(scope, share, wait).await });
+        let user = self.users.token();
+        let asking = self.lifecycle.spawn(async move {
+            let _user = user;
+            shared.take(scope, share, wait).await
+        });
         asking.await.unwrap_or(Err(StoreError::Abandoned))
     }
 
@@ -299,6 +312,7 @@ impl Shared {
     }
 
     async fn claim(self: Arc<Self>, waiter: Waiter) -> Result<Asked, StoreError> {
+        let _user = self.users.token();
         let asked_at = Instant::now();
         if !self
             .store

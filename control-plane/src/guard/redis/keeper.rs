@@ -71,6 +71,7 @@ async fn changed(up: &mut watch::Receiver<bool>) {
 impl Shared {
     /// Renews what this replica holds, and counts it in anew where Redis has lost it.
     pub(super) async fn renew(&self) -> Result<(), StoreError> {
+        let _user = self.users.token();
         // One after another: the second finds what the first counted in.
         let _turn = self.renewing.lock().await;
         let held = self.held.tickets();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::{Permit, Scope};
 use super::Shared;
@@ -19,6 +20,8 @@ pub(super) struct RedisPermit {
     revoked: CancellationToken,
     /// Of a replica that was on its own when the call began. It counts what runs, too.
     local: Option<Box<dyn Permit>>,
+    /// Dropped last: then it has been given back.
+    _user: TaskTrackerToken,
 }
 
 impl RedisPermit {
@@ -33,6 +36,7 @@ impl RedisPermit {
             metrics::gauge!(metric_names::GUARD_ACTIVE).increment(1.0);
         }
         Self {
+            _user: shared.users.token(),
             shared,
             ticket,
             scope,

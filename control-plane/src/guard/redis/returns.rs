@@ -86,8 +86,12 @@ pub(super) async fn give_back(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Nothing runs, waits or is to be given back.
+    /// Nothing asks, runs, waits or is to be given back.
     pub(super) fn is_idle(&self) -> bool {
-        self.held.is_empty() && self.waiters.is_empty() && self.returns.waiting.lock().is_empty()
+        // Users first: one that is gone has pushed what it gave back.
+        self.users.is_empty()
+            && self.held.is_empty()
+            && self.waiters.is_empty()
+            && self.returns.waiting.lock().is_empty()
     }
 }

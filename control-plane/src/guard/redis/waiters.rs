@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::super::slots::Taken;
 use super::super::{Scope, Share};
@@ -106,11 +107,14 @@ pub(super) struct Waiter {
     told: oneshot::Receiver<Told>,
     count: Count,
     has_begun: bool,
+    /// Dropped last: then it has left the queue, or its slot is held.
+    _user: TaskTrackerToken,
 }
 
 impl Waiter {
     pub(super) fn new(shared: Arc<Shared>, ticket: String, scope: Scope, share: Share, taken: Taken) -> Self {
         Self {
+            _user: shared.users.token(),
             told: shared.waiters.add(&ticket),
             shared,
             ticket,
