@@ -7,9 +7,11 @@
 //! ```
 
 use std::future::Future;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -22,7 +24,18 @@ pub struct Lifecycle {
     hard: CancellationToken,
     tasks: TaskTracker,
     grace: Duration,
+    ends: Arc<Ends>,
 }
+
+/// Counted once, however often it is waited for.
+#[derive(Debug, Default)]
+struct Ends {
+    grace: OnceLock<Instant>,
+    last_words: OnceLock<Instant>,
+}
+
+/// How long tasks get to end once they were told to stop.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 impl Lifecycle {
     /// `grace`: how long running work gets between the soft and the hard token.
@@ -32,6 +45,7 @@ impl Lifecycle {
             hard: CancellationToken::new(),
             tasks: TaskTracker::new(),
             grace,
+            ends: Arc::default(),
         }
     }
 
@@ -95,15 +109,17 @@ impl Lifecycle {
     pub async fn finish(&self) -> bool {
         self.soft.cancelled().await;
         self.tasks.close();
+        let over = *self.ends.grace.get_or_init(|| Instant::now() + self.grace);
         tokio::select! {
             () = self.tasks.wait() => return true,
-            () = tokio::time::sleep(self.grace) => {}
+            () = tokio::time::sleep_until(over) => {
+                tracing::warn!(tasks = self.tasks.len(), "the grace time is over: what still runs is ended");
+            }
             () = self.hard.cancelled() => {}
         }
         self.hard.cancel();
-        tokio::time::timeout(Duration::from_secs(5), self.tasks.wait())
-            .await
-            .is_ok()
+        let last = self.ends.last_words.get_or_init(|| Instant::now() + LAST_WORDS);
+        tokio::time::timeout_at(*last, self.tasks.wait()).await.is_ok()
     }
 }
 

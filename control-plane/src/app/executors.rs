@@ -45,7 +45,7 @@ pub(super) enum Executors {
     },
     #[cfg(feature = "embedded-executor")]
     Embedded {
-        executor: EmbeddedExecutor,
+        executor: Box<EmbeddedExecutor>,
         _membership: Membership,
     },
 }
@@ -114,7 +114,7 @@ impl Executors {
         let source = StatusSource::Local(Box::new(move || ask.status()));
         let membership = fleet.join(info, channel, source)?;
         Ok(Self::Embedded {
-            executor,
+            executor: Box::new(executor),
             _membership: membership,
         })
     }

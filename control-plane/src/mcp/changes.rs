@@ -60,11 +60,10 @@ pub(super) fn tell_connection(
     lifecycle: &Lifecycle,
 ) {
     let stop = lifecycle.soft().clone();
-    lifecycle.spawn(async move {
+    let telling = async move {
         changes.prime(&cache).await;
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
                 () = closed(&peer) => return,
                 change = changes.next() => if change.is_none() { return },
             }
@@ -73,7 +72,8 @@ pub(super) fn tell_connection(
             }
             tokio::time::sleep(COALESCE).await;
         }
-    });
+    };
+    lifecycle.spawn(async move { stop.run_until_cancelled(telling).await });
 }
 
 /// The peer has no signal for it, so it is asked now and then.

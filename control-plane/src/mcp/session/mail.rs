@@ -55,6 +55,7 @@ pub(super) async fn hear<H: ServerHandler>(sessions: Arc<Sessions<H>>) {
     tokio::select! {
         () = hearing => {}
         () = nobody_waits(&sessions) => {}
+        () = sessions.kill.cancelled() => {}
     }
 }
 
