@@ -17,6 +17,7 @@ pub mod http;
 pub mod jobs;
 pub mod mcp;
 pub mod metric_names;
+mod postgres_pool;
 pub mod principal;
 pub mod redis;
 pub mod registry;

@@ -14,6 +14,8 @@ use crate::scheduler::fleet::{Fleet, FleetHealth};
 
 const FLEET_INTERVAL: Duration = Duration::from_millis(250);
 const REGISTRY_INTERVAL: Duration = Duration::from_secs(2);
+/// While it does not answer.
+const REGISTRY_RETRY: Duration = Duration::from_millis(250);
 const FIRST_LOAD_PAUSE: Duration = Duration::from_millis(500);
 
 /// Watches until the lifecycle ends. The replica is ready from the first load of tools on.
@@ -78,11 +80,16 @@ async fn watch_registry(registry: &dyn Registry, cache: &ToolCache, readiness: &
         tokio::time::sleep(FIRST_LOAD_PAUSE).await;
     }
     readiness.set_loaded();
-    let stale = cache.stale();
+    let mut stale = cache.stale();
     loop {
         let problem = match registry.check().await {
             Err(error) => Some(error.to_string()),
-            Ok(()) => stale.borrow().clone(),
+            Ok(()) => stale.borrow_and_update().clone(),
+        };
+        let rest = if problem.is_some() {
+            REGISTRY_RETRY
+        } else {
+            REGISTRY_INTERVAL
         };
         match problem {
             Some(problem) => {
@@ -99,6 +106,9 @@ async fn watch_registry(registry: &dyn Registry, cache: &ToolCache, readiness: &
                 }
             }
         }
-        tokio::time::sleep(REGISTRY_INTERVAL).await;
+        let over = tokio::time::Instant::now() + rest;
+        if let Ok(Err(_closed)) = tokio::time::timeout_at(over, stale.changed()).await {
+            tokio::time::sleep_until(over).await;
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::metric_names;
 /// A round at least so often, for lines that other processes wrote, and for what is due by the calendar.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LAST_RETRY: Duration = Duration::from_secs(10);
+const LAST_RETRY: Duration = Duration::from_secs(1);
 const LAST_ROUNDS_DEADLINE: Duration = Duration::from_secs(5);
 const PART: &str = "audit_store";
 

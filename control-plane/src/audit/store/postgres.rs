@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{ConnectOptions as _, FromRow as _, PgConnection, PgPool, Postgres, Row as _, Transaction};
 use tokio::time::timeout;
 
 use super::{Anchor, StoreError, column, number};
 use crate::audit::chain::{Hex128, Seal};
 use crate::audit::columns::Columns;
+use crate::postgres_pool;
 
 const MAX_CONNECTIONS: u32 = 2;
 const DEADLINE: Duration = Duration::from_secs(10);
+const ACQUIRE_DEADLINE: Duration = Duration::from_secs(2);
 /// Dropping partitions waits for whoever reads them.
 const RETENTION_DEADLINE: Duration = Duration::from_secs(60);
 /// Partitions are made for as many months ahead.
@@ -86,9 +88,9 @@ impl PostgresAudit {
             .application_name("dynamic-mcp-audit")
             .options([("search_path", schema), ("lock_timeout", "5000")])
             .disable_statement_logging();
-        let pool = PgPoolOptions::new()
+        let pool = postgres_pool::options()
             .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(DEADLINE)
+            .acquire_timeout(ACQUIRE_DEADLINE)
             .connect_lazy_with(options);
         Ok(Self { pool })
     }

@@ -12,7 +12,7 @@ use super::Inner;
 use crate::registry::{Change, RegistryError};
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(2);
+const LAST_RETRY: Duration = Duration::from_millis(500);
 const LOADS_AT_ONCE: usize = 8;
 
 /// What is to be reloaded.

@@ -8,7 +8,7 @@ use backon::{ExponentialBuilder, Retryable};
 use dynamic_mcp_shared::clock::Clock;
 use secrecy::ExposeSecret;
 use sqlx::migrate::MigrateError;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use super::changes::Changes;
 use super::config::{PostgresConfig, check_schema_name};
 use super::migrate::{is_not_allowed, migrate};
 use super::{DEADLINE, Shared, listen, statements};
+use crate::postgres_pool;
 use crate::registry::{OpenError, RegistryError};
 
 const MAX_CONNECTIONS: u32 = 8;
@@ -83,7 +84,7 @@ async fn start(
         ("lock_timeout", "1000"),
         ("idle_in_transaction_session_timeout", "10000"),
     ]);
-    let pool = PgPoolOptions::new()
+    let pool = postgres_pool::options()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(DEADLINE)
         .connect_lazy_with(bounded);

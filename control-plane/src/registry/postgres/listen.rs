@@ -17,7 +17,7 @@ const POLL_EVERY: Duration = Duration::from_secs(2);
 const NOTIFICATION_DELAY: Duration = Duration::from_millis(250);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(2);
+const LAST_RETRY: Duration = Duration::from_millis(500);
 
 /// The payload: the tenant's version and the tenant.
 pub(super) fn payload(tenant: &TenantId, version: i64) -> String {
@@ -41,7 +41,9 @@ pub(super) async fn listen(options: PgConnectOptions, channel: &str) -> Result<P
     let mut listener = PgListener::connect_with(&pool).await?;
     // A lost connection is reported at once: the listener is then made anew, not mended.
     listener.eager_reconnect(false);
-    listener.listen(channel).await?;
+    tokio::time::timeout(CONNECT_TIMEOUT, listener.listen(channel))
+        .await
+        .map_err(|_| sqlx::Error::PoolTimedOut)??;
     Ok(listener)
 }
 
