@@ -68,6 +68,8 @@ impl Soak {
             .replica("MCP_TOOL_MAX_CALLS_PER_WINDOW", "1000000")
             // What a client could not end, since nobody answered it, ends by itself while the rest is looked at.
             .replica("MCP_HTTP_SESSION_TTL_SECONDS", "30")
+            .replica("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "15")
+            .replica("MCP_SANDBOX_SESSION_MAX_SECONDS", "60")
     }
 
     async fn call_under_faults(&self, cluster: &mut Cluster, journal: &Journal) -> Result<()> {

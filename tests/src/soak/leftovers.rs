@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use redis::aio::MultiplexedConnection;
 use serde_json::json;
 
 use crate::client::Era;
@@ -99,6 +100,8 @@ async fn until_quiet(cluster: &Cluster) {
             let client = replica.client(Era::Modern).await?;
             let metrics = client.structured("system.guard_metrics", json!({})).await?;
             ensure!(metrics["activeExecutions"] == 0, "{metrics}");
+            let fleet = client.structured("system.fleet", json!({})).await?;
+            ensure!(fleet["totals"]["sandboxes"] == 0, "{fleet}");
         }
         for node in &cluster.executors {
             let running = node
@@ -134,16 +137,23 @@ pub(super) async fn no_container(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// What of a key's name is of something that somebody holds: permits and who waits for one, executors, sessions of clients
-/// and of sandboxes. Windows and counts outlive what they count.
-const HELD: [&str; 6] = [
-    ":leases",
-    ":queue",
-    ":waiting",
-    ":executor:",
-    "mcp-session:",
-    "session:mcp-sbx-",
-];
+/// What of a key's name is of something that somebody holds: permits and who waits for one, executors, sessions of clients.
+/// Windows and counts outlive what they count, and what is known of a sandbox session outlives the session.
+const HELD: [&str; 5] = [":leases", ":queue", ":waiting", ":executor:", "mcp-session:"];
+/// The sandbox sessions that count, each with the time until which it does.
+const SANDBOXES: &str = ":sandbox}:all";
+
+async fn open_sandboxes(key: &str, connection: &mut MultiplexedConnection) -> Result<u32> {
+    let (seconds, _micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
+    let now = seconds * 1_000;
+    let counting = redis::cmd("ZCOUNT")
+        .arg(key)
+        .arg(now)
+        .arg("+inf")
+        .query_async(connection)
+        .await?;
+    Ok(counting)
+}
 
 /// What is kept there for a while keeps nothing that anybody holds, and goes by itself.
 pub(super) async fn nothing_in_redis(cluster: &Cluster) -> Result<()> {
@@ -166,6 +176,10 @@ pub(super) async fn nothing_in_redis(cluster: &Cluster) -> Result<()> {
                 !HELD.iter().any(|part| key.contains(part)),
                 "{key} ({kind}) is left"
             );
+            if key.ends_with(SANDBOXES) {
+                let open = open_sandboxes(&key, &mut connection).await?;
+                ensure!(open == 0, "{open} sandbox sessions count in {key}");
+            }
         }
         Ok(())
     })
