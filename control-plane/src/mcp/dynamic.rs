@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use dynamic_mcp_shared::ids::TenantId;
 use rmcp::model::{CallToolResult, JsonObject, Tool as McpTool, ToolAnnotations};
 use serde_json::{Value, json};
 
@@ -9,7 +10,7 @@ use super::arguments::{Arguments, BadArgument};
 use super::builtin::Invocation;
 use super::pin::{self, Pin};
 use super::result::{self, Called};
-use crate::registry::cache::{TenantTools, Tool};
+use crate::registry::cache::{TenantTools, Tool, ToolCache};
 use crate::registry::{RegistryError, ToolName};
 
 /// What a tool without an input schema takes.
@@ -25,6 +26,13 @@ static ARGS_ONLY: LazyLock<Arc<JsonObject>> = LazyLock::new(|| {
 /// An enabled tool; a disabled one is unknown to its callers.
 pub(super) fn find(tools: &TenantTools, name: &str) -> Option<Arc<Tool>> {
     let name: ToolName = name.parse().ok()?;
+    tools.callable(&name).cloned()
+}
+
+/// One that this replica may not know yet: whoever made it through another has had the answer before word of it is here.
+pub(super) async fn find_anew(cache: &ToolCache, tenant: &TenantId, name: &str) -> Option<Arc<Tool>> {
+    let name: ToolName = name.parse().ok()?;
+    let tools = cache.look_again(tenant).await?;
     tools.callable(&name).cloned()
 }
 

@@ -129,7 +129,12 @@ impl DynamicMcp {
             Ok(tools) => tools,
             Err(error) => return Ok(dynamic::unavailable(&error)),
         };
-        let tool = dynamic::find(&tools, &params.name).ok_or_else(|| unknown_tool(&params.name))?;
+        let tool = match dynamic::find(&tools, &params.name) {
+            Some(tool) => tool,
+            None => dynamic::find_anew(&self.deps.cache, &caller.principal.tenant, &params.name)
+                .await
+                .ok_or_else(|| unknown_tool(&params.name))?,
+        };
         let answer = dynamic::call(&tool, invocation).await;
         Ok(answer
             .unwrap_or_else(|wrong| result::invalid_arguments(&wrong, dynamic::has_output_schema(&tool))))

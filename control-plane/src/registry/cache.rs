@@ -90,6 +90,22 @@ impl ToolCache {
         self.inner.reload(tenant, &slot, slot.new_ticket()).await
     }
 
+    /// The tools after another look at the store, for a caller who names one that is not known: another replica may have
+    /// made it a moment ago. Nothing where such a look was had a moment ago, too, or the store does not answer.
+    pub async fn look_again(&self, tenant: &TenantId) -> Option<TenantTools> {
+        let mut has_looked = false;
+        for owner in [tenant, &TenantId::shared()] {
+            if self.inner.slot(owner).may_look_again() {
+                self.refresh(owner).await.ok()?;
+                has_looked = true;
+            }
+        }
+        if !has_looked {
+            return None;
+        }
+        self.tools(tenant).await.ok()
+    }
+
     /// What holds for a tenant for which nothing is set.
     pub fn defaults(&self) -> &TenantDefaults {
         &self.inner.defaults

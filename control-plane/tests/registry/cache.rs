@@ -288,6 +288,29 @@ async fn calls_at_the_same_time_share_one_load_and_its_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_look_finds_what_another_replica_made_and_names_that_nobody_made_cost_few_loads() {
+    with_sqlite(async |store: Arc<Store>| {
+        let faulty = Faulty::new(store.replica().await);
+        let cache = ToolCache::new(faulty.clone(), defaults(), &store.lifecycle);
+        let acme = tenant("acme");
+        cache.tools(&acme).await.unwrap();
+        // Of this write nothing tells the cache.
+        faulty
+            .real
+            .create(&acme, &spec("made-elsewhere"), 100, "ann")
+            .await
+            .unwrap();
+        let found = cache.look_again(&acme).await.expect("a first look");
+        assert!(found.callable(&name("made-elsewhere")).is_some());
+
+        faulty.loads.store(0, Ordering::SeqCst);
+        join_all((0..50).map(|_| cache.look_again(&acme))).await;
+        assert!(faulty.loads.load(Ordering::SeqCst) <= 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_did_not_change_is_not_compiled_again() {
     with_sqlite(async |store: Arc<Store>| {
         let registry = store.replica().await;

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use dynamic_mcp_shared::ids::TenantId;
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::{Inner, ToolSet, Visibility};
 use crate::registry::RegistryError;
@@ -19,6 +21,7 @@ pub(super) struct Slot {
     wanted: AtomicU64,
     /// Held while loading.
     last: Mutex<LastLoad>,
+    looked_again: parking_lot::Mutex<Option<Instant>>,
 }
 
 /// How the last load ended, and up to which ticket it serves.
@@ -35,6 +38,8 @@ pub(super) struct Loaded {
 }
 
 const FIRST_TICKET: u64 = 1;
+/// A load for each unknown name would be a way to keep the store busy.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
 
 impl Default for Slot {
     fn default() -> Self {
@@ -45,6 +50,7 @@ impl Default for Slot {
                 serves: 0,
                 failed: None,
             }),
+            looked_again: parking_lot::Mutex::default(),
         }
     }
 }
@@ -64,6 +70,17 @@ impl Slot {
             Ok(last) if last.failed.is_some() => self.new_ticket(),
             _ => self.wanted.load(Ordering::SeqCst),
         }
+    }
+
+    /// Whether the store may be looked at for a name that is not known; if so, not again for a while.
+    pub(super) fn may_look_again(&self) -> bool {
+        let now = Instant::now();
+        let mut looked = self.looked_again.lock();
+        let may = looked.is_none_or(|looked| now.duration_since(looked) >= LOOK_AGAIN_EVERY);
+        if may {
+            *looked = Some(now);
+        }
+        may
     }
 
     pub(super) fn kib(&self) -> u32 {
