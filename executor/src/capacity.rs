@@ -25,9 +25,16 @@ pub struct Capacity(Arc<Shared>);
 struct Shared {
     slots: u32,
     state: Mutex<State>,
-    /// How many jobs run, and how much else keeps the executor busy.
-    busy: watch::Sender<usize>,
+    busy: watch::Sender<Load>,
     draining: CancellationToken,
+}
+
+/// What there is to wait for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Load {
+    /// Jobs with a slot, and what else keeps the executor busy.
+    slots: usize,
+    in_sessions: usize,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +59,7 @@ impl Capacity {
         Self(Arc::new(Shared {
             slots,
             state: Mutex::default(),
-            busy: watch::Sender::new(0),
+            busy: watch::Sender::default(),
             draining: CancellationToken::new(),
         }))
     }
@@ -149,13 +156,19 @@ impl Capacity {
     pub async fn idle(&self) {
         // The sender is in `self`, so it can't be gone.
         let mut busy = self.0.busy.subscribe();
-        let _never_closed = busy.wait_for(|busy| *busy == 0).await;
+        let _never_closed = busy.wait_for(|load| *load == Load::default()).await;
+    }
+
+    /// The same without the jobs in sandbox sessions, which may follow one another for as long as their sessions last.
+    pub async fn slots_idle(&self) {
+        let mut busy = self.0.busy.subscribe();
+        let _never_closed = busy.wait_for(|load| load.slots == 0).await;
     }
 }
 
 impl Shared {
     fn tell_busy(&self, state: &State) {
-        self.busy.send_replace(state.busy());
+        self.busy.send_replace(state.load());
     }
 }
 
@@ -196,8 +209,11 @@ impl Drop for Slot {
 }
 
 impl State {
-    fn busy(&self) -> usize {
-        self.running.len() + self.in_sessions.len() + self.kept_busy
+    fn load(&self) -> Load {
+        Load {
+            slots: self.running.len() + self.kept_busy,
+            in_sessions: self.in_sessions.len(),
+        }
     }
 
     fn check_new(&self, job: &JobId) -> Result<(), Rejection> {
@@ -268,6 +284,7 @@ mod tests {
         assert_eq!((capacity.taken(), capacity.running_jobs()), (0, vec![one]));
         capacity.drain();
         drop(capacity.admit_in_session(&JobId::generate()).unwrap());
+        capacity.slots_idle().await;
         let idle = capacity.idle();
         tokio::pin!(idle);
         assert!(futures::poll!(&mut idle).is_pending());

@@ -41,9 +41,10 @@ impl Leaving {
         self.lifecycle.spawn(async move {
             let soft = lifecycle.soft().clone();
             let ended = async {
-                capacity.idle().await;
-                // A session may stay for hours: its owner has the grace time to take what is in it.
-                let _still_there = timeout(lifecycle.grace(), sandboxes.gone()).await;
+                // A session may stay for hours, and be in use without a pause: its owner has the grace time to take what
+                // is in it. What runs in it then ends with it.
+                let sessions = timeout(lifecycle.grace(), sandboxes.gone());
+                let (_still_there, ()) = tokio::join!(sessions, capacity.slots_idle());
             };
             tokio::select! {
                 () = ended => lifecycle.begin_shutdown(),

@@ -7,22 +7,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use dynamic_mcp_shared::clock::SystemClock;
-use dynamic_mcp_shared::ids::{CommandId, SandboxId, TenantId};
+use dynamic_mcp_shared::ids::{CommandId, JobId, SandboxId, TenantId};
 use dynamic_mcp_shared::job::{
     Dependency, Job, RejectReason, Rejection, SandboxSession, SessionTask, SessionWork,
 };
+use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::{ByteSize, TimeoutMs};
 use dynamic_mcp_shared::outcome::Outcome;
 use futures::{StreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, DuplexStream};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::table::{OpenSession, Owned, SandboxLimits, Sandboxes};
 use super::{OpenedSandbox, SandboxSpec, Streams};
+use crate::capacity::Capacity;
 use crate::engine::fake::job;
 use crate::engine::{Engine, EngineStatus, PreparedJob, ResolveError};
+use crate::leaving::Leaving;
 
 /// An engine whose sandboxes are a pair of pipes.
 #[derive(Clone, Default)]
@@ -354,4 +357,43 @@ async fn closing_ends_every_session_and_opens_none_any_more() {
     sandboxes.close().await;
     assert_eq!(sandboxes.snapshot(), []);
     assert_eq!(engine.0.there.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_never_at_rest_holds_an_executor_that_leaves_for_the_grace_and_no_longer() {
+    let grace = Duration::from_secs(40);
+    let (capacity, lifecycle) = (Capacity::new(1), Lifecycle::new(grace));
+    let sandboxes = table(&Pipes::default());
+    let session = sandboxes.open(wanted()).await.unwrap();
+    // Each lasts for its time-out, and there is always another one.
+    let always_one = |first: Duration| {
+        let (capacity, sandboxes, session) = (capacity.clone(), sandboxes.clone(), session.clone());
+        async move {
+            sleep(first).await;
+            loop {
+                let job = sleeps(&session, None);
+                let slot = capacity.admit_in_session(&job.id).unwrap();
+                run(&sandboxes, job).await;
+                drop(slot);
+            }
+        }
+    };
+    let with_a_slot = capacity.admit(&JobId::generate()).unwrap();
+    let began = Instant::now();
+    Leaving::new(capacity.clone(), sandboxes.clone(), lifecycle.clone()).begin("maintenance");
+    let leaves = async {
+        sleep(grace + Duration::from_secs(5)).await;
+        assert!(
+            !lifecycle.soft().is_cancelled(),
+            "a job with a slot is waited for"
+        );
+        drop(with_a_slot);
+        lifecycle.soft().cancelled().await;
+    };
+    tokio::select! {
+        () = leaves => {}
+        () = always_one(Duration::ZERO) => {}
+        () = always_one(Duration::from_secs(11)) => {}
+    }
+    assert_eq!(began.elapsed().as_secs(), grace.as_secs() + 5);
 }
