@@ -207,7 +207,8 @@ pub enum OutputStream {
 #[derive(Clone, PartialEq)]
 pub struct Finished {
     pub outcome: Outcome,
-    /// JSON text; `Some` exactly when the outcome is [`Outcome::Ok`].
+    /// JSON text; `Some` when the outcome is [`Outcome::Ok`]. With any other one only of commands in a sandbox session
+    /// that were cut short: what became of those that had begun.
     pub result: Option<bytes::Bytes>,
     pub error: Option<ToolError>,
     pub stdout: CapturedOutput,

@@ -362,9 +362,15 @@ impl TryFrom<v1::Outcome> for Outcome {
 
 impl From<Finished> for v1::Finished {
     fn from(finished: Finished) -> Self {
+        let (result_json, partial_json) = if finished.outcome.is_ok() {
+            (finished.result, None)
+        } else {
+            (None, finished.result)
+        };
         Self {
             outcome: v1::Outcome::from(finished.outcome).into(),
-            result_json: finished.result,
+            result_json,
+            partial_json,
             error: finished.error.map(|error| v1::ToolError {
                 name: error.name,
                 message: error.message,
@@ -385,7 +391,11 @@ impl TryFrom<v1::Finished> for Finished {
 
     fn try_from(message: v1::Finished) -> Result<Self, Malformed> {
         let outcome = Outcome::try_from(message.outcome())?;
-        let result = message.result_json.filter(|_| outcome.is_ok());
+        let result = if outcome.is_ok() {
+            message.result_json
+        } else {
+            message.partial_json
+        };
         if outcome.is_ok() && result.is_none() {
             return Err(malformed("result_json", "is missing and the outcome is ok"));
         }
@@ -617,6 +627,23 @@ mod tests {
         for outcome in Outcome::ALL {
             assert_eq!(Outcome::try_from(v1::Outcome::from(outcome)), Ok(outcome));
         }
+    }
+
+    #[test]
+    fn what_was_done_before_a_cut_survives_the_wire_and_is_no_result() {
+        let cut = Finished {
+            result: Some("{}".into()),
+            ..Finished::failed(Outcome::TimedOut, ToolError::new("TimedOut", "late"))
+        };
+        let message = v1::Finished::from(cut.clone());
+        assert_eq!(message.result_json, None);
+        assert_eq!(Finished::try_from(message).unwrap().result, cut.result);
+        let claimed = v1::Finished {
+            outcome: v1::Outcome::Threw.into(),
+            result_json: Some("{}".into()),
+            ..Default::default()
+        };
+        assert_eq!(Finished::try_from(claimed).unwrap().result, None);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct JobReport {
     pub outcome: Outcome,
     /// What the code ran on or was to run on; `None` where it was refused before that was settled.
     pub runtime: Option<Runtime>,
-    /// JSON text, when the outcome is ok.
+    /// JSON text, when the outcome is ok; of commands in a sandbox session also what there is when they were cut short.
     pub result: Option<Bytes>,
     /// Why there is no result, otherwise.
     pub error: Option<ToolError>,

@@ -50,22 +50,32 @@ pub(super) fn from_report(report: JobReport, called: Called) -> CallToolResult {
     }
 }
 
-/// For a job whose result is an object of our own making: its fields stand beside what is said of every call. `failed` says
-/// whether the result tells of a failure itself.
+/// For a job whose result is an object of our own making: its fields stand beside what is said of every call, and so does
+/// what there is of it when the job was cut short. `failed` says whether the result tells of a failure itself.
 pub(super) fn flattened(
-    report: JobReport,
+    mut report: JobReport,
     failed: impl FnOnce(&JsonObject) -> Option<String>,
 ) -> CallToolResult {
+    let partial = match report.outcome {
+        Outcome::Ok => None,
+        _ => report.result.take(),
+    };
     let mut result = from_report(report, Called::default());
-    if let Some(Value::Object(structured)) = &mut result.structured_content
-        && let Some(Value::Object(fields)) = structured.remove("result")
-    {
+    let Some(Value::Object(structured)) = &mut result.structured_content else {
+        return result;
+    };
+    if let Some(Value::Object(fields)) = structured.remove("result") {
         if let Some(error) = failed(&fields) {
             result.is_error = Some(true);
             structured.insert("ok".to_owned(), false.into());
             structured.insert("error".to_owned(), error.into());
         }
         structured.extend(fields);
+    }
+    if let Some(Ok(fields)) = partial.map(|json| serde_json::from_slice::<JsonObject>(&json)) {
+        for (name, value) in fields {
+            structured.entry(name).or_insert(value);
+        }
     }
     result
 }
@@ -356,6 +366,20 @@ mod tests {
         assert_eq!(structured["error"], "all 8 execution slots are taken");
         assert_eq!(structured["reason"], "concurrency_limited");
         assert_eq!(structured["retryAfterMs"], 250);
+    }
+
+    #[test]
+    fn what_was_cut_short_says_what_there_is_of_it_and_that_it_failed() {
+        let partial = r#"{"commands":[{"command":"ls","exitCode":0}],"skipped":1,"ok":true}"#;
+        let result = flattened(report(Outcome::TimedOut, Some(partial)), |_| None);
+        let structured = result.structured_content.expect("structured");
+        assert_eq!(structured["commands"][0]["exitCode"], 0);
+        assert_eq!(structured["skipped"], 1);
+        assert_eq!(
+            (&structured["ok"], &structured["outcome"]),
+            (&json!(false), &json!("timed_out"))
+        );
+        assert_eq!(result.is_error, Some(true));
     }
 
     #[test]

@@ -62,8 +62,10 @@ impl Background {
     pub(super) fn has_ended(&self, ran: Ran, at: DateTime<Utc>) {
         let state = match ran {
             Ran::Through { .. } => CommandState::Exited,
-            Ran::Cut(Cut::Killed) => CommandState::Killed,
-            Ran::Cut(Cut::TimedOut) => CommandState::TimedOut,
+            Ran::Cut { by: Cut::Killed, .. } => CommandState::Killed,
+            Ran::Cut {
+                by: Cut::TimedOut, ..
+            } => CommandState::TimedOut,
         };
         self.end.send_replace(Some(End { state, at }));
     }

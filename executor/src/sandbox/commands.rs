@@ -30,7 +30,7 @@ pub(super) enum Ran {
     /// As far as they should; `skipped` of them did not, because one before them failed.
     Through { skipped: usize },
     /// One of them was ended, and those after it did not begin.
-    Cut(Cut),
+    Cut { by: Cut, skipped: usize },
 }
 
 /// What the agent is told to begin.
@@ -65,12 +65,10 @@ impl Commands {
                 command,
                 max,
             };
+            let skipped = self.commands.len() - index - 1;
             match self.run_one(agent, &wanted, transcript, cancel).await? {
-                One::Cut(cut) => return Ok(Ran::Cut(cut)),
-                One::Failed if !self.continue_on_error => {
-                    let skipped = self.commands.len() - index - 1;
-                    return Ok(Ran::Through { skipped });
-                }
+                One::Cut(by) => return Ok(Ran::Cut { by, skipped }),
+                One::Failed if !self.continue_on_error => return Ok(Ran::Through { skipped }),
                 One::Failed | One::Well => {}
             }
         }

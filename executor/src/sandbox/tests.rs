@@ -9,12 +9,13 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::ids::{CommandId, JobId, SandboxId, TenantId};
 use dynamic_mcp_shared::job::{
-    Dependency, Job, RejectReason, Rejection, SandboxSession, SessionTask, SessionWork,
+    Dependency, Finished, Job, RejectReason, Rejection, SandboxSession, SessionTask, SessionWork,
 };
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::{ByteSize, TimeoutMs};
 use dynamic_mcp_shared::outcome::Outcome;
 use futures::{StreamExt as _, stream};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -188,12 +189,13 @@ fn sleeps(session: &SandboxSession, background: Option<CommandId>) -> Job {
 }
 
 async fn run(sandboxes: &Sandboxes, job: Job) -> Outcome {
+    end(sandboxes, job, CancellationToken::new()).await.outcome
+}
+
+async fn end(sandboxes: &Sandboxes, job: Job, cancel: CancellationToken) -> Finished {
     let (events, _nobody) = mpsc::channel(1);
     let prepared = sandboxes.prepare(job).await.ok().unwrap();
-    prepared
-        .run("{}".into(), events, CancellationToken::new())
-        .await
-        .outcome
+    prepared.run("{}".into(), events, cancel).await
 }
 
 fn reason<T>(refused: Result<T, Rejection>) -> RejectReason {
@@ -242,6 +244,53 @@ async fn a_command_in_the_background_is_use_and_the_greatest_age_ends_it() {
     sleep(Duration::from_secs(15)).await;
     assert_eq!(sandboxes.snapshot(), []);
     assert_eq!(engine.0.there.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_that_are_cut_short_tell_what_became_of_those_that_had_begun() {
+    let sandboxes = table(&Pipes::default());
+    let session = sandboxes.open(wanted()).await.unwrap();
+    let two = || {
+        let mut job = sleeps(&session, None);
+        if let Some(SessionWork {
+            task: SessionTask::Commands { commands, .. },
+            ..
+        }) = &mut job.session
+        {
+            commands.push("true".to_owned());
+        }
+        job
+    };
+    let cancel = CancellationToken::new();
+    let given_up = async {
+        sleep(Duration::from_secs(1)).await;
+        cancel.cancel();
+    };
+    let (cancelled, ()) = tokio::join!(end(&sandboxes, two(), cancel.clone()), given_up);
+    let late = end(&sandboxes, two(), CancellationToken::new()).await;
+    for (finished, outcome, mark) in [
+        (late, Outcome::TimedOut, "timedOut"),
+        (cancelled, Outcome::Cancelled, "killed"),
+    ] {
+        assert_eq!(finished.outcome, outcome);
+        let told: Value = serde_json::from_slice(&finished.result.unwrap()).unwrap();
+        let (first, others) = told["commands"].as_array().unwrap().split_first().unwrap();
+        assert_eq!((others.len(), &told["skipped"]), (0, &json!(1)));
+        assert_eq!(
+            (
+                &first["command"],
+                &first["stdout"],
+                &first["signal"],
+                &first[mark]
+            ),
+            (
+                &json!("sleep 600"),
+                &json!("begun"),
+                &json!("SIGKILL"),
+                &json!(true)
+            )
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -141,12 +141,17 @@ impl SessionJob {
         let ran = commands
             .run(&self.seat.session.agent, max, &transcript, cancel)
             .await;
+        let told = |skipped: usize| json!({"commands": transcript.reports(), "skipped": skipped});
+        let cut_short = |skipped: usize, verdict: Verdict| Verdict {
+            result: Some(told(skipped).to_string().into()),
+            ..verdict
+        };
         let verdict = match ran {
-            Ok(Ran::Through { skipped }) => {
-                ok(&json!({"commands": transcript.reports(), "skipped": skipped}))
-            }
-            Ok(Ran::Cut(Cut::TimedOut)) => verdict::timed_out(self.job.timeout.duration()),
-            Ok(Ran::Cut(Cut::Killed)) => verdict::cancelled(),
+            Ok(Ran::Through { skipped }) => ok(&told(skipped)),
+            Ok(Ran::Cut { by, skipped }) => match by {
+                Cut::TimedOut => cut_short(skipped, verdict::timed_out(self.job.timeout.duration())),
+                Cut::Killed => cut_short(skipped, verdict::cancelled()),
+            },
             Err(lost) => verdict::interrupted(lost.to_string()),
         };
         (verdict, transcript.whole())
@@ -170,7 +175,10 @@ impl SessionJob {
             let ran = commands
                 .run(&session.agent, max, &background.transcript, &background.kill)
                 .await;
-            let ran = ran.unwrap_or(Ran::Cut(Cut::Killed));
+            let ran = ran.unwrap_or(Ran::Cut {
+                by: Cut::Killed,
+                skipped: 0,
+            });
             background.has_ended(ran, session.clock.now());
             drop(seat);
         };

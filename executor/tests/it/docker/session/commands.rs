@@ -7,8 +7,8 @@ use dynamic_mcp_shared::job::{Job, SessionTask};
 use dynamic_mcp_shared::outcome::Outcome;
 use serde_json::{Value, json};
 
-use super::rig::{SessionRig, background, commands, reports};
-use crate::rig::{eventually, failure, within};
+use super::rig::{SessionRig, background, commands, cut_short, reports};
+use crate::rig::{eventually, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_run_in_order_in_a_workspace_that_stays_and_stop_at_the_first_that_fails() {
@@ -99,8 +99,12 @@ async fn a_command_that_is_late_or_not_wanted_any_more_is_ended_and_the_session_
     let sandbox = rig.open().await;
     let began = Instant::now();
     let late = sandbox.sh_within("echo said; sleep 600", 1_000).await;
-    failure(&late, Outcome::TimedOut);
     assert_eq!(late.stdout.to_text(), "said\n");
+    let told = cut_short(&late, Outcome::TimedOut);
+    assert_eq!(
+        (&told["commands"][0]["stdout"], &told["commands"][0]["timedOut"]),
+        (&json!("said\n"), &json!(true))
+    );
     assert!(began.elapsed() < Duration::from_secs(10));
 
     let mut cancelled = sandbox
@@ -110,7 +114,10 @@ async fn a_command_that_is_late_or_not_wanted_any_more_is_ended_and_the_session_
     cancelled.first_output().await;
     cancelled.cancel().await;
     let finished = cancelled.end().await;
-    failure(&finished, Outcome::Cancelled);
+    assert_eq!(
+        cut_short(&finished, Outcome::Cancelled)["commands"][0]["killed"],
+        true
+    );
 
     let mut broken = sandbox
         .begin(sandbox.job(commands(&["echo said; sleep 601"])))

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use dynamic_mcp_proto::v1;
 use dynamic_mcp_shared::outcome::Outcome;
 
-use super::rig::{Sandbox, SessionRig, background, commands};
+use super::rig::{Sandbox, SessionRig, background, commands, cut_short};
 use crate::rig::{eventually, failure};
 
 /// What an owner does while something hostile runs; none of it waits for that.
@@ -39,7 +39,7 @@ async fn bombs_end_with_their_command_and_the_session_goes_on() {
         assert!(left <= 6, "{left} processes are left of {hostile}");
     }
     let late = sandbox.sh_within(fork_bomb, 1_000).await;
-    failure(&late, Outcome::TimedOut);
+    cut_short(&late, Outcome::TimedOut);
     let eats = "node -e 'const a = []; for (;;) a.push(Buffer.alloc(1 << 20, 1))'";
     let eaten = sandbox.sh(eats).await;
     assert_eq!(eaten["outOfMemory"], true, "{eaten}");

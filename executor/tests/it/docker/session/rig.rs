@@ -358,6 +358,12 @@ pub fn background(command: &str) -> (CommandId, SessionTask) {
     (id, task)
 }
 
+/// What became of commands that were ended before their end.
+pub fn cut_short(finished: &Finished, outcome: Outcome) -> Value {
+    assert_eq!(finished.outcome, outcome, "{:?}", finished.error);
+    serde_json::from_slice(finished.result.as_ref().unwrap()).unwrap()
+}
+
 /// The result of commands that ran as far as they should.
 pub fn reports(finished: &Finished) -> Value {
     assert_eq!(finished.outcome, Outcome::Ok, "{:?}", finished.error);
