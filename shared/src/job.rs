@@ -106,11 +106,19 @@ pub enum SessionTask {
         /// Each for `sh -c`.
         commands: Vec<String>,
         continue_on_error: bool,
-        /// The job ends when they have begun; they go on under this id.
-        background: Option<CommandId>,
+        /// The job ends when they have begun; they go on.
+        background: Option<InBackground>,
     },
     /// The job's code.
     RunJs,
+}
+
+/// Commands that go on when their job has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InBackground {
+    pub id: CommandId,
+    /// They end with the job's time-out, too, and not only with their session.
+    pub timed: bool,
 }
 
 impl std::fmt::Debug for SessionWork {

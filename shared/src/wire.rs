@@ -7,9 +7,9 @@ use dynamic_mcp_proto::v1;
 
 use crate::content::ContentHash;
 use crate::job::{
-    CapturedOutput, Dependency, Finished, ImageStatus, Isolation, Job, NodeStatus, Output, OutputStream,
-    Placement, Progress, RejectReason, Rejection, Runtime, RuntimeStatus, SandboxSession, SessionTask,
-    SessionWork, ToolError, Usage,
+    CapturedOutput, Dependency, Finished, ImageStatus, InBackground, Isolation, Job, NodeStatus, Output,
+    OutputStream, Placement, Progress, RejectReason, Rejection, Runtime, RuntimeStatus, SandboxSession,
+    SessionTask, SessionWork, ToolError, Usage,
 };
 use crate::limits::{ByteSize, TimeoutMs};
 use crate::outcome::Outcome;
@@ -107,7 +107,10 @@ impl From<SessionWork> for v1::SessionWork {
             } => v1::session_work::Work::Commands(v1::ShellCommands {
                 commands,
                 continue_on_error,
-                background_id: background.map(String::from).unwrap_or_default(),
+                background_timeout: background.as_ref().is_some_and(|background| background.timed),
+                background_id: background
+                    .map(|background| background.id.into())
+                    .unwrap_or_default(),
             }),
         };
         Self {
@@ -131,10 +134,12 @@ impl TryFrom<v1::SessionWork> for SessionWork {
             Some(v1::session_work::Work::Commands(commands)) => SessionTask::Commands {
                 background: match commands.background_id.as_str() {
                     "" => None,
-                    id => Some(
-                        id.parse()
+                    id => Some(InBackground {
+                        id: id
+                            .parse()
                             .map_err(|error| malformed("session.background_id", error))?,
-                    ),
+                        timed: commands.background_timeout,
+                    }),
                 },
                 commands: commands.commands,
                 continue_on_error: commands.continue_on_error,
@@ -592,7 +597,10 @@ mod tests {
                 task: SessionTask::Commands {
                     commands: vec!["true".to_owned()],
                     continue_on_error: true,
-                    background: Some(CommandId::generate()),
+                    background: Some(InBackground {
+                        id: CommandId::generate(),
+                        timed: true,
+                    }),
                 },
             }),
         }

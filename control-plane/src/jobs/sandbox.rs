@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::{CommandId, JobId, SandboxId};
 use dynamic_mcp_shared::job::{
-    Dependency, Isolation, Job, JobEvent, RejectReason, Runtime, SessionTask, SessionWork,
+    Dependency, InBackground, Isolation, Job, JobEvent, RejectReason, Runtime, SessionTask, SessionWork,
 };
 use dynamic_mcp_shared::limits::{MAX_CODE_CHARS, TimeoutMs};
 use dynamic_mcp_shared::policy;
@@ -170,7 +170,10 @@ impl Jobs {
             task: SessionTask::Commands {
                 commands: exec.commands,
                 continue_on_error: exec.continue_on_error,
-                background: exec.background.then(CommandId::generate),
+                background: exec.background.then(|| InBackground {
+                    id: CommandId::generate(),
+                    timed: exec.timeout_ms.is_some(),
+                }),
             },
             code: Bytes::new(),
             args: Bytes::from_static(b"{}"),

@@ -9,7 +9,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use dynamic_mcp_shared::clock::SystemClock;
 use dynamic_mcp_shared::ids::{CommandId, JobId, SandboxId, TenantId};
 use dynamic_mcp_shared::job::{
-    Dependency, Finished, Job, RejectReason, Rejection, SandboxSession, SessionTask, SessionWork,
+    Dependency, Finished, InBackground, Job, RejectReason, Rejection, SandboxSession, SessionTask,
+    SessionWork,
 };
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::{ByteSize, TimeoutMs};
@@ -22,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::table::{OpenSession, Owned, SandboxLimits, Sandboxes};
-use super::{OpenedSandbox, SandboxSpec, Streams};
+use super::{CommandState, OpenedSandbox, SandboxSpec, Streams};
 use crate::capacity::Capacity;
 use crate::engine::fake::job;
 use crate::engine::{Engine, EngineStatus, PreparedJob, ResolveError};
@@ -173,7 +174,7 @@ fn theirs(session: &SandboxSession) -> Owned {
     }
 }
 
-fn sleeps(session: &SandboxSession, background: Option<CommandId>) -> Job {
+fn sleeps(session: &SandboxSession, background: Option<InBackground>) -> Job {
     Job {
         session: Some(SessionWork {
             session: session.id.clone(),
@@ -186,6 +187,13 @@ fn sleeps(session: &SandboxSession, background: Option<CommandId>) -> Job {
         }),
         ..job()
     }
+}
+
+fn in_background(id: &CommandId, timed: bool) -> Option<InBackground> {
+    Some(InBackground {
+        id: id.clone(),
+        timed,
+    })
 }
 
 async fn run(sandboxes: &Sandboxes, job: Job) -> Outcome {
@@ -228,7 +236,7 @@ async fn a_command_in_the_background_is_use_and_the_greatest_age_ends_it() {
     let session = sandboxes.open(wanted()).await.unwrap();
     let id = CommandId::generate();
     assert_eq!(
-        run(&sandboxes, sleeps(&session, Some(id.clone()))).await,
+        run(&sandboxes, sleeps(&session, in_background(&id, false))).await,
         Outcome::Ok
     );
     sleep(Duration::from_secs(590)).await;
@@ -291,6 +299,25 @@ async fn commands_that_are_cut_short_tell_what_became_of_those_that_had_begun() 
             )
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_in_the_background_has_a_time_out_when_its_caller_gave_one() {
+    let sandboxes = table(&Pipes::default());
+    let session = sandboxes.open(wanted()).await.unwrap();
+    let id = CommandId::generate();
+    let job = sleeps(&session, in_background(&id, true));
+    let timeout = job.timeout.duration();
+    assert_eq!(run(&sandboxes, job).await, Outcome::Ok);
+    let found = sandboxes.find(&theirs(&session)).unwrap();
+    let state = || found.command(&id).unwrap().state;
+    sleep(timeout - Duration::from_secs(1)).await;
+    assert_eq!(state(), CommandState::Running);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(state(), CommandState::TimedOut);
+    let told: Value = serde_json::from_slice(&found.command(&id).unwrap().commands).unwrap();
+    assert_eq!(told[0]["timedOut"], true);
+    assert_eq!(sandboxes.snapshot().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

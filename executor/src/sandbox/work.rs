@@ -217,11 +217,15 @@ impl PreparedJob for SessionJob {
                 let commands = Commands {
                     commands,
                     continue_on_error,
-                    // What goes on in the background ends with its session, or when it is killed.
-                    deadline: background.is_none().then_some(deadline),
+                    // What goes on in the background ends with its session, or when it is killed, unless its caller wants
+                    // more.
+                    deadline: background
+                        .as_ref()
+                        .is_none_or(|background| background.timed)
+                        .then_some(deadline),
                 };
                 match background {
-                    Some(id) => self.begin_in_background(id, commands),
+                    Some(background) => self.begin_in_background(background.id, commands),
                     None => {
                         let (verdict, capture) = self.run_commands(commands, events, &cancel).await;
                         self.finished(verdict, capture, began)

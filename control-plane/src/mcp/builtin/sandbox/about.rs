@@ -15,7 +15,8 @@ expiresAt, and its files with it. Only you can use it.";
 const EXEC: &str = "Runs shell commands (sh -c) in a sandbox session, in order, in /workspace; after one that fails the rest is \
 skipped, unless continueOnError. Answers with {ok, outcome, durationMs, commands: [{command, exitCode, signal, stdout, stderr, …}], \
 skipped}; a non-zero exitCode is no error of the call. Output comes as log messages and progress while it runs. With \
-background: true it answers at once with {commandId}; sandbox.command.get shows how it goes on.";
+background: true it answers at once with {commandId}; sandbox.command.get shows how it goes on, and it ends with its session, \
+or after timeoutMs if that is given.";
 
 const RUN_JS: &str = "Runs JavaScript in a sandbox session with Node.js: `code` is the body of `async function run(args, ctx)`, \
 in /workspace. Files persist between calls, and so do dependencies once installed. structuredContent is {ok, result, \
@@ -179,7 +180,7 @@ fn timeout_ms() -> Value {
         "minimum": TimeoutMs::MIN.as_millis(),
         "maximum": TimeoutMs::MAX.as_millis(),
         "description": "How long one call in the session may take, in milliseconds; then what runs is killed (outcome \
-            timed_out), and the session stays. Of a call that names none it is the session's."
+            timed_out), and the session stays. Of a call that names none it is the session's, but in the background there is none."
     })
 }
 

@@ -15,7 +15,7 @@ use dynamic_mcp_proto::v1::read_files_response::Message as Read;
 use dynamic_mcp_proto::v1::sandboxes_client::SandboxesClient;
 use dynamic_mcp_proto::v1::write_files_request::Message as Write;
 use dynamic_mcp_shared::ids::{CommandId, SandboxId, TenantId};
-use dynamic_mcp_shared::job::{Finished, Job, SessionTask, SessionWork};
+use dynamic_mcp_shared::job::{Finished, InBackground, Job, SessionTask, SessionWork};
 use dynamic_mcp_shared::join_token::{AttachToken, JoinToken};
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::{ByteSize, MAX_WIRE_MESSAGE_BYTES};
@@ -353,7 +353,10 @@ pub fn background(command: &str) -> (CommandId, SessionTask) {
     let task = SessionTask::Commands {
         commands: vec![command.to_owned()],
         continue_on_error: false,
-        background: Some(id.clone()),
+        background: Some(InBackground {
+            id: id.clone(),
+            timed: false,
+        }),
     };
     (id, task)
 }
