@@ -158,13 +158,14 @@ fn write_message(message: WriteMessage) -> v1::WriteFilesRequest {
     }
 }
 
-/// In the order of `paths`. What an executor sends beyond the limits is not taken.
+/// One for each of `paths`, in their order. What an executor sends beyond that or the limits is not taken.
 pub async fn read_files(
     node: &Reservation,
     session: &Session,
     paths: Vec<String>,
     limits: FileLimits,
 ) -> Result<Vec<ReadFile>, SessionCallError> {
+    let asked = paths.len();
     let message = v1::ReadFilesRequest {
         sandbox: Some(reference(session)),
         paths,
@@ -174,11 +175,11 @@ pub async fn read_files(
     let mut client = client(node.file_channel());
     let reading = async {
         let mut answers = client.read_files(traced(message)).await?.into_inner();
-        let mut files = Reading::new(limits);
+        let mut files = Reading::new(asked, limits);
         while let Some(answer) = answers.message().await? {
             files.take(answer)?;
         }
-        Ok(files.finish())
+        files.finish()
     };
     match tokio::time::timeout(FILES, reading).await {
         Ok(read) => read,
@@ -187,6 +188,8 @@ pub async fn read_files(
 }
 
 struct Reading {
+    /// How many files are to come, each as itself or as a problem.
+    asked: usize,
     files: Vec<ReadFile>,
     current: Option<(FileEntry, BytesMut)>,
     limits: FileLimits,
@@ -194,8 +197,9 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(limits: FileLimits) -> Self {
+    fn new(asked: usize, limits: FileLimits) -> Self {
         Self {
+            asked,
             files: Vec::new(),
             current: None,
             limits,
@@ -207,6 +211,7 @@ impl Reading {
         match answer.message {
             Some(ReadMessage::File(file)) => {
                 self.end_file();
+                self.expect_another()?;
                 self.current = Some((entry(file), BytesMut::new()));
             }
             Some(ReadMessage::Chunk(chunk)) => {
@@ -218,12 +223,15 @@ impl Reading {
                 if self.total > self.limits.max_total_bytes
                     || content.len() as u64 > self.limits.max_file_bytes
                 {
-                    let text = "the executor sent more than was asked for".to_owned();
-                    return Err(SessionCallError::Unclear(text));
+                    return Err(too_much());
                 }
             }
             Some(ReadMessage::Problem(wrong)) => {
-                self.end_file();
+                // Of a file that is not whole it says why; one that is whole stays, and it is the next one's.
+                if let Some(whole) = self.current.take().filter(is_whole) {
+                    self.files.push(read(whole));
+                }
+                self.expect_another()?;
                 self.files.push(ReadFile::Problem(problem(wrong)));
             }
             None => {}
@@ -231,17 +239,50 @@ impl Reading {
         Ok(())
     }
 
-    fn end_file(&mut self) {
-        if let Some((entry, content)) = self.current.take() {
-            let content = content.freeze();
-            self.files.push(ReadFile::Read { entry, content });
+    fn expect_another(&self) -> Result<(), SessionCallError> {
+        if self.files.len() < self.asked {
+            Ok(())
+        } else {
+            Err(too_much())
         }
     }
 
-    fn finish(mut self) -> Vec<ReadFile> {
-        self.end_file();
-        self.files
+    fn end_file(&mut self) {
+        if let Some(current) = self.current.take() {
+            self.files.push(read(current));
+        }
     }
+
+    fn finish(mut self) -> Result<Vec<ReadFile>, SessionCallError> {
+        self.end_file();
+        if self.files.len() < self.asked {
+            let text = "the executor did not answer for every file";
+            return Err(SessionCallError::Unclear(text.to_owned()));
+        }
+        Ok(self.files)
+    }
+}
+
+fn is_whole((entry, content): &(FileEntry, BytesMut)) -> bool {
+    content.len() as u64 == entry.size_bytes
+}
+
+/// A part of a file is nothing that anybody asked for.
+fn read(file: (FileEntry, BytesMut)) -> ReadFile {
+    if is_whole(&file) {
+        let (entry, content) = file;
+        let content = content.freeze();
+        return ReadFile::Read { entry, content };
+    }
+    ReadFile::Problem(FileProblem {
+        path: file.0.path,
+        kind: FileProblemKind::Refused,
+        message: "it was cut short while it was read; read it again".to_owned(),
+    })
+}
+
+fn too_much() -> SessionCallError {
+    SessionCallError::Unclear("the executor sent more than was asked for".to_owned())
 }
 
 pub async fn list_files(
@@ -416,48 +457,75 @@ mod tests {
         }
     }
 
-    fn file(path: &str) -> v1::ReadFilesResponse {
+    fn file(path: &str, size_bytes: u64) -> v1::ReadFilesResponse {
         said(ReadMessage::File(v1::FileEntry {
             path: path.to_owned(),
+            size_bytes,
             ..Default::default()
         }))
     }
 
+    fn chunk(content: &'static str) -> v1::ReadFilesResponse {
+        said(ReadMessage::Chunk(content.into()))
+    }
+
+    fn wrong(message: &str) -> v1::ReadFilesResponse {
+        said(ReadMessage::Problem(v1::FileProblem {
+            message: message.to_owned(),
+            ..Default::default()
+        }))
+    }
+
+    /// What is in each file, or what is wrong with it.
+    fn all(
+        asked: usize,
+        messages: impl IntoIterator<Item = v1::ReadFilesResponse>,
+    ) -> Result<Vec<Result<Bytes, String>>, SessionCallError> {
+        let mut reading = Reading::new(asked, LIMITS);
+        for message in messages {
+            reading.take(message)?;
+        }
+        let files = reading.finish()?.into_iter().map(|file| match file {
+            ReadFile::Read { content, .. } => Ok(content),
+            ReadFile::Problem(problem) => Err(problem.message),
+        });
+        Ok(files.collect())
+    }
+
     #[test]
     fn a_file_is_put_together_from_its_chunks() {
-        let mut reading = Reading::new(LIMITS);
-        for message in [
-            file("a"),
-            said(ReadMessage::Chunk("ab".into())),
-            said(ReadMessage::Chunk("c".into())),
-            file("empty"),
-        ] {
-            reading.take(message).unwrap();
-        }
-        let contents: Vec<Bytes> = reading
-            .finish()
-            .into_iter()
-            .map(|file| match file {
-                ReadFile::Read { content, .. } => content,
-                ReadFile::Problem(problem) => panic!("{problem:?}"),
-            })
-            .collect();
-        assert_eq!(contents, ["abc", ""]);
+        let read = all(2, [file("a", 3), chunk("ab"), chunk("c"), file("empty", 0)]);
+        assert_eq!(read, Ok(vec![Ok("abc".into()), Ok("".into())]));
+    }
+
+    #[test]
+    fn a_part_of_a_file_is_not_taken_for_the_file() {
+        let cut_short = |read: Result<Vec<Result<Bytes, String>>, _>, at: usize| {
+            let files = read.unwrap();
+            matches!(&files[at], Err(message) if message.contains("cut short"))
+        };
+        assert!(cut_short(all(1, [file("a", 3), chunk("ab")]), 0), "at the end");
+        let next = [file("a", 3), chunk("ab"), file("b", 1), chunk("b")];
+        assert!(cut_short(all(2, next), 0), "before another one");
+        let longer = [file("a", 1), chunk("ab")];
+        assert!(cut_short(all(1, longer), 0), "it grew");
+        let said_why = [file("a", 3), chunk("ab"), wrong("it was removed"), wrong("none")];
+        let expected = vec![Err("it was removed".to_owned()), Err("none".to_owned())];
+        assert_eq!(all(2, said_why), Ok(expected));
+        let whole = [file("a", 2), chunk("ab"), wrong("none")];
+        assert_eq!(all(2, whole), Ok(vec![Ok("ab".into()), Err("none".to_owned())]));
     }
 
     #[test]
     fn an_executor_can_not_send_more_than_it_was_asked_for() {
-        let chunk = || said(ReadMessage::Chunk("abcd".into()));
-        let mut one = Reading::new(LIMITS);
-        one.take(file("a")).unwrap();
-        one.take(chunk()).unwrap();
-        assert!(one.take(chunk()).is_err(), "of one file");
-        let mut two = Reading::new(LIMITS);
-        two.take(file("a")).unwrap();
-        two.take(chunk()).unwrap();
-        two.take(file("b")).unwrap();
-        assert!(two.take(chunk()).is_err(), "in all");
-        assert!(Reading::new(LIMITS).take(chunk()).is_err(), "of no file");
+        let of_one = [file("a", 4), chunk("abcd"), chunk("abcd")];
+        assert!(all(1, of_one).is_err(), "of one file");
+        let of_two = [file("a", 4), chunk("abcd"), file("b", 4), chunk("abcd")];
+        assert!(all(2, of_two).is_err(), "in all");
+        assert!(all(1, [chunk("abcd")]).is_err(), "of no file");
+        assert!(all(1, [file("a", 0), file("b", 0)]).is_err(), "files");
+        assert!(all(1, [file("a", 0), wrong("no")]).is_err(), "problems");
+        assert!(all(1, []).is_err(), "nor less");
     }
 
     #[test]
