@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use self::locks::LockCache;
-use self::report::Ended;
 pub use self::report::JobReport;
+use self::report::{CutOff, Ended};
 pub use self::sandbox::{Exec, FilesToRead, FilesToWrite, InSession, NewSandbox, RunInSandbox};
 use crate::audit::{Action, Audit, Entry, Verdict};
 use crate::auth::AdminGate;
@@ -366,22 +366,27 @@ impl Jobs {
             }
         };
         tokio::pin!(body);
-        tokio::select! {
+        let hard = self.deps.lifecycle.hard();
+        let mut is_revoked = false;
+        let (ended, runtime) = tokio::select! {
             ended = &mut body => ended,
-            () = self.deps.lifecycle.hard().cancelled() => {
+            () = hard.cancelled() => {
                 cancel.cancel();
                 body.await
             }
             () = revoked => {
+                is_revoked = true;
                 cancel.cancel();
-                match body.await {
-                    (Ended::Scheduled(Scheduled::Cancelled), runtime) if !caller.cancel.is_cancelled() => {
-                        (Ended::Revoked, runtime)
-                    }
-                    ended => ended,
-                }
+                body.await
             }
-        }
+        };
+        // A shutdown ends requests as well, as their clients would.
+        let ended = match (hard.is_cancelled(), caller.cancel.is_cancelled()) {
+            (true, _) => ended.cut_off(CutOff::ShutDown),
+            (false, false) if is_revoked => ended.cut_off(CutOff::Revoked),
+            _ => ended,
+        };
+        (ended, runtime)
     }
 
     async fn job(&self, caller: &Caller, id: JobId, work: &Work) -> Result<Job, Ended> {

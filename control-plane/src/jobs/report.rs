@@ -54,8 +54,8 @@ pub(super) enum Ended {
     /// What holds for the tenant is not known.
     UnknownTenant(RegistryError),
     Unaudited(Unaudited),
-    /// Its permit was lost while it ran.
-    Revoked,
+    /// It was told to stop, and by nobody who called it.
+    CutOff(CutOff),
     Scheduled(Scheduled),
     /// The admin token is missing or wrong.
     NotAllowed(Forbidden),
@@ -63,6 +63,28 @@ pub(super) enum Ended {
     Sandbox(SandboxError),
     /// Something was done that is no run of code: JSON text of what came of it.
     Done(Bytes),
+}
+
+/// Why a call was ended that nobody cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CutOff {
+    /// Its permit was lost while it ran.
+    Revoked,
+    /// The time is over that running calls get when the server stops.
+    ShutDown,
+}
+
+impl From<CutOff> for ToolError {
+    fn from(why: CutOff) -> Self {
+        let why = match why {
+            CutOff::Revoked => {
+                "its permit could not be renewed, because the store that replicas share was away"
+            }
+            CutOff::ShutDown => "this server shut down",
+        };
+        let text = format!("the call was ended and may have run in part: {why}");
+        ToolError::new("Interrupted", text)
+    }
 }
 
 impl From<SandboxError> for Ended {
@@ -94,7 +116,7 @@ impl Ended {
             | Ended::Unaudited(_) => Outcome::NeverStarted,
             Ended::Done(_) => Outcome::Ok,
             Ended::Scheduled(Scheduled::Finished { finished, .. }) => finished.outcome,
-            Ended::Revoked => Outcome::Interrupted,
+            Ended::CutOff(_) => Outcome::Interrupted,
             Ended::Scheduled(Scheduled::NeverStarted { .. }) => Outcome::NeverStarted,
             Ended::Scheduled(Scheduled::Interrupted { .. }) => Outcome::Interrupted,
             Ended::Scheduled(Scheduled::Cancelled) => Outcome::Cancelled,
@@ -104,6 +126,21 @@ impl Ended {
     /// Whether its code may still run: the way to its executor broke, which may not know that yet.
     pub(super) fn may_run_on(&self) -> bool {
         matches!(self, Ended::Scheduled(Scheduled::Interrupted { .. }))
+    }
+
+    /// That it was cancelled is true only of what its caller gave up.
+    pub(super) fn cut_off(mut self, why: CutOff) -> Self {
+        match &mut self {
+            Ended::Scheduled(Scheduled::Cancelled) => Ended::CutOff(why),
+            Ended::Scheduled(Scheduled::Finished { finished, .. })
+                if finished.outcome == Outcome::Cancelled =>
+            {
+                finished.outcome = Outcome::Interrupted;
+                finished.error = Some(why.into());
+                self
+            }
+            _ => self,
+        }
     }
 
     /// A result that does not fit the tool's own output schema is none.
@@ -180,11 +217,7 @@ impl JobReport {
                 let text = format!("nothing ran: {unaudited}");
                 report.error = Some(ToolError::new("Refused", text));
             }
-            Ended::Revoked => {
-                let text = "the call was ended and may have run in part: its permit could not be renewed, because the store \
-                            that replicas share was away";
-                report.error = Some(ToolError::new("Interrupted", text));
-            }
+            Ended::CutOff(why) => report.error = Some(why.into()),
             Ended::NotAllowed(forbidden) => {
                 report.reason = Some("forbidden");
                 report.error = Some(ToolError::new("Forbidden", forbidden.to_string()));
@@ -237,6 +270,7 @@ fn text(output: &CapturedOutput) -> String {
 
 #[cfg(test)]
 mod tests {
+    use dynamic_mcp_shared::job::Finished;
     use dynamic_mcp_shared::policy::Level;
 
     use super::*;
@@ -261,14 +295,26 @@ mod tests {
     }
 
     #[test]
-    fn a_call_whose_permit_was_lost_is_interrupted_and_says_why() {
-        let report = report(Ended::Revoked);
-        assert_eq!((report.outcome, report.reason), (Outcome::Interrupted, None));
-        assert!(
-            report
-                .error
-                .is_some_and(|error| error.message.contains("its permit could not be renewed"))
-        );
+    fn a_call_that_nobody_cancelled_is_interrupted_and_says_why() {
+        let confirmed = || {
+            let given_up = ToolError::new("Cancelled", "the call was cancelled");
+            Ended::Scheduled(Scheduled::Finished {
+                executor: dynamic_mcp_shared::ids::ExecutorId::generate(),
+                finished: Box::new(Finished::failed(Outcome::Cancelled, given_up)),
+            })
+        };
+        for (why, text) in [
+            (CutOff::Revoked, "its permit could not be renewed"),
+            (CutOff::ShutDown, "this server shut down"),
+        ] {
+            for ended in [Ended::Scheduled(Scheduled::Cancelled), confirmed()] {
+                let report = report(ended.cut_off(why));
+                assert_eq!((report.outcome, report.reason), (Outcome::Interrupted, None));
+                assert!(report.error.is_some_and(|error| error.message.contains(text)));
+            }
+        }
+        let done = report(Ended::Done(Bytes::new()).cut_off(CutOff::Revoked));
+        assert_eq!(done.outcome, Outcome::Ok, "it had ended by itself");
     }
 
     #[test]

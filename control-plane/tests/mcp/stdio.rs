@@ -159,7 +159,7 @@ async fn a_shutdown_lets_what_runs_end_until_the_hard_token() {
     rig.lifecycle.hard().cancel();
     assert_eq!(
         client.hear().await["result"]["structuredContent"]["outcome"],
-        "cancelled"
+        "interrupted"
     );
     assert!(client.ends().await);
 }

@@ -89,7 +89,7 @@ async fn a_call_that_outlasts_the_grace_time_is_ended_and_its_client_is_told() -
     let running = Running::start(&client, "slow", json!({})).await?;
     let asked = Instant::now();
     server.process.signal("TERM").await;
-    assert_eq!(running.structured().await?["outcome"], "cancelled");
+    assert_eq!(running.structured().await?["outcome"], "interrupted");
     server.process.ended(Duration::from_secs(15)).await?;
     assert!(asked.elapsed() >= Duration::from_secs(1), "{:?}", asked.elapsed());
     assert_eq!(server.state().containers().await?, Vec::<String>::new());
