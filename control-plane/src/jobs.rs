@@ -248,7 +248,7 @@ impl Jobs {
     ) -> JobReport {
         let asked = work.map(|work| (Some(Share::from(&work.tenant.limits)), work));
         self.run(caller, what, asked, async |work, id, cancel| {
-            let (job, args) = match self.job(caller, id, &work).await {
+            let (job, args) = match self.job(caller, id, &work, &cancel).await {
                 Ok(job) => (job, work.args),
                 Err(ended) => return (ended, None),
             };
@@ -389,7 +389,13 @@ impl Jobs {
         (ended, runtime)
     }
 
-    async fn job(&self, caller: &Caller, id: JobId, work: &Work) -> Result<Job, Ended> {
+    async fn job(
+        &self,
+        caller: &Caller,
+        id: JobId,
+        work: &Work,
+        cancel: &CancellationToken,
+    ) -> Result<Job, Ended> {
         let runtime = self.runtime(work).await?;
         let tenant = caller.principal.tenant.clone();
         // Only now it is known that the default image is what it runs in; a tool's own was checked before.
@@ -398,7 +404,7 @@ impl Jobs {
         }
         let lock = match (&work.lock, work.dependencies.is_empty()) {
             (None, false) => Some(
-                self.resolve(caller, &tenant, &work.image, &work.dependencies, &work.tenant)
+                self.resolve(&tenant, &work.image, &work.dependencies, &work.tenant, cancel)
                     .await?,
             ),
             (lock, _) => lock.clone(),
@@ -448,15 +454,15 @@ impl Jobs {
     /// The lock of an ephemeral run, or of a tool that was imported without one.
     async fn resolve(
         &self,
-        caller: &Caller,
         tenant: &TenantId,
         image: &str,
         dependencies: &[Dependency],
         limits: &Tenant,
+        cancel: &CancellationToken,
     ) -> Result<Lock, Ended> {
         let resolved = tokio::select! {
             biased;
-            () = caller.cancel.cancelled() => return Err(Ended::Scheduled(Scheduled::Cancelled)),
+            () = cancel.cancelled() => return Err(Ended::Scheduled(Scheduled::Cancelled)),
             resolved = self.locks.resolve(tenant, image, dependencies) => resolved,
         };
         let lock = resolved.map_err(|error| match error {

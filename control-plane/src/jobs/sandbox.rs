@@ -255,7 +255,7 @@ impl Jobs {
             some => {
                 let tenant = &caller.principal.tenant;
                 let lock = self
-                    .resolve(caller, tenant, &session.image, some, &work.tenant)
+                    .resolve(tenant, &session.image, some, &work.tenant, cancel)
                     .await?;
                 Some(lock.bytes().clone())
             }

@@ -126,8 +126,16 @@ impl Executor for Scripted {
 
     async fn resolve_dependencies(
         &self,
-        _: tonic::Request<v1::ResolveDependenciesRequest>,
+        request: tonic::Request<v1::ResolveDependenciesRequest>,
     ) -> Result<Response<v1::ResolveDependenciesResponse>, Status> {
+        if request
+            .into_inner()
+            .dependencies
+            .iter()
+            .any(|one| one.name == "endless")
+        {
+            std::future::pending::<()>().await;
+        }
         let refused = v1::resolve_dependencies_response::Result::Refused("no such package".to_owned());
         Ok(Response::new(v1::ResolveDependenciesResponse {
             result: Some(refused),

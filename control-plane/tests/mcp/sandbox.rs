@@ -141,6 +141,21 @@ async fn what_a_command_prints_comes_as_progress_and_log_before_the_answer() {
 }
 
 #[tokio::test]
+async fn a_shutdown_waits_for_no_dependencies() {
+    let rig = Rig::new().await;
+    let id = open(&rig).await;
+    let run =
+        json!({"sessionId": id, "code": "echo", "dependencies": [{"name": "endless", "version": "1.0.0"}]});
+    let shutdown = async {
+        rig.until_active(1).await;
+        rig.lifecycle.hard().cancel();
+    };
+    let both = futures::future::join(ask(&rig, "sandbox.run_js", run), shutdown);
+    let (shown, ()) = tokio::time::timeout(SOON, both).await.expect("it ends");
+    assert_eq!(shown["outcome"], "interrupted", "{shown}");
+}
+
+#[tokio::test]
 async fn a_background_command_is_looked_at_and_ended_by_its_id() {
     let rig = Rig::new().await;
     let id = open(&rig).await;
