@@ -30,8 +30,9 @@ const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 /// broke is made anew within a second.
 const COMES_BACK_WITHIN: Duration = Duration::from_millis(1_500);
 /// How long a replica that has just started may not have heard of an executor that is there: to tell somebody that a session
-/// is lost would lose it.
-const KNOWS_ALL_AFTER: Duration = Duration::from_secs(10);
+/// is lost would lose it. One whose control plane was away tries again after LONGEST_PAUSE with as much jitter on it
+/// (executor/src/fleet.rs), 10 s, and has CONNECT (executor/src/fleet/membership.rs), 5 s, to get through.
+const KNOWS_ALL_AFTER: Duration = Duration::from_secs(20);
 /// How many executors' lives it is remembered of that they were there.
 const SEEN_KEPT: usize = 20_000;
 /// How long it is known here where a session lives. Its executor checks whose it is each time.
