@@ -149,25 +149,20 @@ impl Sandboxes {
             in_all: self.config.max_sessions,
             of_tenant: wanted.max_of_tenant,
         };
-        match self.directory.claim(&session, most).await? {
-            Claim::Made => {}
-            Claim::Full => {
-                return Err(SandboxError::Full {
-                    limit: most.in_all,
-                    by_tenant: false,
-                });
-            }
-            Claim::TenantFull => {
-                return Err(SandboxError::Full {
-                    limit: most.of_tenant,
-                    by_tenant: true,
-                });
-            }
-        }
+        // A claim whose answer is lost, or that nobody waits for any more, may have been made.
         let mut unless_settled = Abandoned {
             sandboxes: self,
             session: Some(session.clone()),
         };
+        let full = match self.directory.claim(&session, most).await? {
+            Claim::Made => None,
+            Claim::Full => Some((most.in_all, false)),
+            Claim::TenantFull => Some((most.of_tenant, true)),
+        };
+        if let Some((limit, by_tenant)) = full {
+            unless_settled.session = None;
+            return Err(SandboxError::Full { limit, by_tenant });
+        }
         let lifetime = Lifetime {
             idle: self.config.idle,
             max: self.config.max_life,
@@ -447,10 +442,15 @@ impl Sandboxes {
         self.remembered.invalidate(&(session.id.clone(), owner));
     }
 
+    /// The directory may be away for as long as it takes a connection to come back.
     async fn abandon(directory: Arc<dyn Directory>, session: Session) {
-        if let Err(error) = directory.end(&session).await {
-            tracing::warn!(%error, sandbox.id = %session.id, "a session that could not be opened holds its place for a while");
+        for _ in 0..STOP_ATTEMPTS {
+            if directory.end(&session).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(STOP_AGAIN_AFTER).await;
         }
+        tracing::warn!(sandbox.id = %session.id, "a session that could not be opened holds its place for a while");
     }
 }
 
