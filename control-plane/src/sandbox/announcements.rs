@@ -17,6 +17,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const AGAIN_AFTER: Duration = Duration::from_secs(8);
 /// Sessions that are told to the directory at once.
 const AT_ONCE: usize = 16;
+/// After what time without a word of it nothing is known of an executor any more.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
 
 /// Those of the executors that have joined this replica.
 pub struct Announcements {
@@ -26,6 +28,7 @@ pub struct Announcements {
 
 struct Node {
     epoch: u64,
+    heard_at: Instant,
     sessions: HashMap<SandboxId, Told>,
 }
 
@@ -68,6 +71,8 @@ impl Announcements {
                 self.hear(&node).await;
             }
         }
+        self.known
+            .retain(|_, node| node.heard_at.elapsed() < FORGOTTEN_AFTER);
     }
 
     async fn hear(&mut self, node: &NodeView) {
@@ -83,23 +88,32 @@ impl Announcements {
             .collect();
         let known = self.known.entry(home.executor.clone()).or_insert_with(|| Node {
             epoch: home.epoch,
+            heard_at: Instant::now(),
             sessions: HashMap::new(),
         });
         if known.epoch > home.epoch {
             return;
         }
         known.epoch = home.epoch;
+        known.heard_at = Instant::now();
         let ended: Vec<_> = known
             .sessions
             .values()
             .filter(|told| told.session.home != home || !announced.contains_key(&told.session.id))
             .map(|told| told.session.clone())
             .collect();
+        // Whatever an executor says, it takes no more of the directory than it offers.
+        let slots = node.status.sandbox_slots as usize;
+        let mut new_ones = slots.saturating_sub(known.sessions.len() - ended.len());
         let to_tell: Vec<_> = announced
             .into_values()
             .filter(|session| match known.sessions.get(&session.id) {
                 Some(told) => told.session != *session || told.at.elapsed() >= AGAIN_AFTER,
-                None => true,
+                None => {
+                    let fits = new_ones > 0;
+                    new_ones = new_ones.saturating_sub(1);
+                    fits
+                }
             })
             .collect();
         self.end(ended).await;

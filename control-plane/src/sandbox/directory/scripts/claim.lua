@@ -11,6 +11,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- Those that nobody announces any more take no place.
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now)
 if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[7]) then
   return 'tenant'
 end
