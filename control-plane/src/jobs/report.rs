@@ -107,6 +107,7 @@ impl Ended {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Ended::InvalidInput(_) => Outcome::InvalidInput,
+            Ended::Sandbox(SandboxError::Unclear { .. }) => Outcome::Interrupted,
             Ended::Forbidden(_)
             | Ended::Refused(_)
             | Ended::ShuttingDown
@@ -223,9 +224,10 @@ impl JobReport {
                 report.error = Some(ToolError::new("Forbidden", forbidden.to_string()));
             }
             Ended::Sandbox(error) => {
-                report.reason = Some(error.reason());
+                report.reason = error.reason();
                 report.retry_after = error.retry_after();
-                report.error = Some(ToolError::new("Refused", error.to_string()));
+                let name = report.reason.map_or("Interrupted", |_| "Refused");
+                report.error = Some(ToolError::new(name, error.to_string()));
             }
             Ended::Done(result) => report.result = Some(result),
             Ended::Scheduled(scheduled) => report.add(scheduled),

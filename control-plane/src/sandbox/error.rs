@@ -29,14 +29,18 @@ pub enum SandboxError {
     Unreachable { why: String },
     #[error("the executor did not do it: {why}")]
     Refused { why: String },
+    /// Something was to be changed.
+    #[error("it may have been done, wholly or in part ({why}); look before you try again")]
+    Unclear { why: String },
     #[error(transparent)]
     DirectoryLost(#[from] DirectoryLost),
 }
 
 impl SandboxError {
-    /// The reason's short name.
-    pub const fn reason(&self) -> &'static str {
-        match self {
+    /// The short name of why nothing was done; `None` where that is not known.
+    pub const fn reason(&self) -> Option<&'static str> {
+        Some(match self {
+            SandboxError::Unclear { .. } => return None,
             SandboxError::Unknown => "not_found",
             SandboxError::Lost { .. } => "session_lost",
             SandboxError::Busy => "session_busy",
@@ -45,7 +49,7 @@ impl SandboxError {
             SandboxError::NoPlace { may_pass: false, .. } => "unsatisfiable",
             SandboxError::Unreachable { .. } | SandboxError::DirectoryLost(_) => "unavailable",
             SandboxError::Refused { .. } => "refused",
-        }
+        })
     }
 
     /// When it is worth trying again, if it is.
@@ -59,7 +63,8 @@ impl SandboxError {
             | SandboxError::Lost { .. }
             | SandboxError::Full { .. }
             | SandboxError::NoPlace { may_pass: false, .. }
-            | SandboxError::Refused { .. } => None,
+            | SandboxError::Refused { .. }
+            | SandboxError::Unclear { .. } => None,
         }
     }
 }

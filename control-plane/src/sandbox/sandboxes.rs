@@ -326,7 +326,7 @@ impl Sandboxes {
     ) -> Result<Written, SandboxError> {
         let (session, node) = self.reach(owner, id).await?;
         let written = session_client::write_files(&node, &session, files).await;
-        self.settled(&session, written).await
+        self.settled(&session, written, unclear).await
     }
 
     /// # Errors
@@ -339,7 +339,7 @@ impl Sandboxes {
     ) -> Result<Vec<ReadFile>, SandboxError> {
         let (session, node) = self.reach(owner, id).await?;
         let read = session_client::read_files(&node, &session, paths, self.config.files).await;
-        self.settled(&session, read).await
+        self.settled(&session, read, unreachable).await
     }
 
     /// # Errors
@@ -354,7 +354,7 @@ impl Sandboxes {
     ) -> Result<Listing, SandboxError> {
         let (session, node) = self.reach(owner, id).await?;
         let listed = session_client::list_files(&node, &session, path, recursive, max_entries).await;
-        self.settled(&session, listed).await
+        self.settled(&session, listed, unreachable).await
     }
 
     /// A command in the background, as JSON; `None`: the session has no such.
@@ -369,7 +369,7 @@ impl Sandboxes {
     ) -> Result<Option<Value>, SandboxError> {
         let (session, node) = self.reach(owner, id).await?;
         let shown = session_client::get_command(&node, &session, command.to_string()).await;
-        self.settled(&session, shown).await
+        self.settled(&session, shown, unreachable).await
     }
 
     /// As [`Self::command`], of one that ends now.
@@ -384,7 +384,7 @@ impl Sandboxes {
     ) -> Result<Option<Value>, SandboxError> {
         let (session, node) = self.reach(owner, id).await?;
         let shown = session_client::kill_command(&node, &session, command.to_string()).await;
-        self.settled(&session, shown).await
+        self.settled(&session, shown, unclear).await
     }
 
     /// Stops what nobody may use, on the executor that has it, as often as it takes.
@@ -416,16 +416,18 @@ impl Sandboxes {
         self.directory.as_ref()
     }
 
+    /// `without_answer`: what it is when the executor may have done it or not.
     async fn settled<T>(
         &self,
         session: &Session,
         answer: Result<T, SessionCallError>,
+        without_answer: fn(String) -> SandboxError,
     ) -> Result<T, SandboxError> {
         match answer {
             Ok(answer) => Ok(answer),
             Err(lost @ SessionCallError::Lost) => Err(self.lost(session, lost.to_string()).await),
             Err(SessionCallError::Refused(why)) => Err(SandboxError::Refused { why }),
-            Err(SessionCallError::Unclear(why)) => Err(SandboxError::Unreachable { why }),
+            Err(SessionCallError::Unclear(why)) => Err(without_answer(why)),
         }
     }
 
@@ -521,6 +523,15 @@ fn choose(nodes: &[NodeView], image: &str, tried: &[ExecutorId]) -> Result<Home,
         executor: least.info.id.clone(),
         epoch: least.info.epoch,
     })
+}
+
+/// Of what changes nothing.
+fn unreachable(why: String) -> SandboxError {
+    SandboxError::Unreachable { why }
+}
+
+fn unclear(why: String) -> SandboxError {
+    SandboxError::Unclear { why }
 }
 
 fn no_nodes() -> SandboxError {

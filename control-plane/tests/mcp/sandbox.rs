@@ -242,6 +242,19 @@ async fn files_go_in_and_come_out_as_they_are() {
 }
 
 #[tokio::test]
+async fn files_of_which_nobody_says_whether_they_were_written_may_have_been() {
+    let rig = Rig::new().await;
+    let id = open(&rig).await;
+    let files = json!([{"path": "break", "content": "c"}]);
+    let shown = ask(&rig, "sandbox.fs.write", json!({"sessionId": id, "files": files})).await;
+    assert_eq!(
+        (&shown["outcome"], &shown["reason"]),
+        (&json!("interrupted"), &Value::Null),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
 async fn files_under_out_are_resources_of_their_owner_alone() {
     let rig = Rig::new().await;
     let id = open(&rig).await;
