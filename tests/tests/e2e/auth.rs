@@ -4,6 +4,7 @@ mod attacks;
 mod bodies;
 mod challenges;
 mod dev_issuer;
+mod docker;
 mod expiry;
 mod handles;
 mod keys;
