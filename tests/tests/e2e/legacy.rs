@@ -41,8 +41,8 @@ fn is_list_changed(message: &Value) -> bool {
     message["method"] == LIST_CHANGED
 }
 
-/// Nothing more of that kind comes for a while.
-async fn stays_quiet(stream: &mut EventStream, fits: impl Fn(&Value) -> bool) -> Result<()> {
+/// The next of that kind, where one comes within a while.
+async fn unless_quiet(stream: &mut EventStream, fits: impl Fn(&Value) -> bool) -> Result<Option<Value>> {
     let waiting = async {
         loop {
             match stream.next().await? {
@@ -52,9 +52,14 @@ async fn stays_quiet(stream: &mut EventStream, fits: impl Fn(&Value) -> bool) ->
             }
         }
     };
-    match tokio::time::timeout(QUIET, waiting).await {
-        Ok(message) => anyhow::bail!("there was more: {}", message?),
-        Err(_) => Ok(()),
+    tokio::time::timeout(QUIET, waiting).await.ok().transpose()
+}
+
+/// Nothing more of that kind comes for a while.
+async fn stays_quiet(stream: &mut EventStream, fits: impl Fn(&Value) -> bool) -> Result<()> {
+    match unless_quiet(stream, fits).await? {
+        Some(message) => anyhow::bail!("there was more: {message}"),
+        None => Ok(()),
     }
 }
 

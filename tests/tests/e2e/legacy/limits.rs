@@ -52,6 +52,16 @@ async fn a_session_lives_while_any_replica_has_its_stream_and_leaves_nothing_beh
     cluster.stop().await
 }
 
+/// As all replicas know it.
+async fn in_use(cluster: &Cluster) -> Result<u32> {
+    let keys = cluster.redis.keys().await?;
+    let Some(busy) = keys.iter().find(|key| key.ends_with(":busy")) else {
+        return Ok(0);
+    };
+    let mut connection = cluster.redis.connect().await?;
+    Ok(redis::cmd("ZCARD").arg(busy).query_async(&mut connection).await?)
+}
+
 #[tokio::test]
 async fn a_tenant_has_as_many_sessions_as_it_may_however_many_replicas_there_are() -> Result<()> {
     let cluster = Cluster::start(plan().replica("MCP_TENANT_MAX_SESSIONS", "3")).await?;
@@ -62,10 +72,14 @@ async fn a_tenant_has_as_many_sessions_as_it_may_however_many_replicas_there_are
     }
     // All are in use, which each replica knows of its own at once and of the others' a little later.
     eventually(SOON, async || {
-        let further = McpClient::connect(cluster.base_url(), Era::Legacy).await;
-        ensure!(further.is_err(), "a fourth session begins");
+        let in_use = in_use(&cluster).await?;
+        ensure!(in_use == 3, "{in_use} are known to be in use");
         Ok(())
     })
     .await;
+    for replica in &cluster.replicas {
+        let further = replica.client(Era::Legacy).await;
+        ensure!(further.is_err(), "a fourth session begins");
+    }
     cluster.stop().await
 }

@@ -54,7 +54,6 @@ async fn a_session_outlives_the_replica_that_began_it_and_an_emptied_redis_but_n
     cluster.start_replica(0).await?;
     cluster.until_ready(SOON).await;
 
-    let client = cluster.client(Era::Modern).await?;
     let emptied = Instant::now();
     redis::cmd("FLUSHALL")
         .query_async::<()>(&mut cluster.redis.connect().await?)
