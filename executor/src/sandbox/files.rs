@@ -2,21 +2,25 @@
 //! that a slow caller holds up nobody and nothing holds a whole file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use super::Lost;
 use super::agent::{Agent, Line};
 use super::frames::{Frame, MAX_PAYLOAD, Order, Word};
-use super::path::within_workspace;
+use super::path::{MAX_PATH, within_workspace};
 use super::session::{InUse, Session};
 
 /// Entries that one listing holds at most.
 pub const MAX_ENTRIES: u32 = 10_000;
-/// What the agent may say of a listing: many times what that many entries take.
-const MAX_LISTING_BYTES: usize = 64 << 20;
+/// What the agent may say of one entry beside its path.
+const MAX_ENTRY_BYTES: usize = 256;
+/// For the agent to tell a listing, which takes one of the executor's few turns.
+const LISTING: Duration = Duration::from_secs(20);
 const MODE: u32 = 0o644;
 const PERMISSIONS: u32 = 0o777;
 
@@ -86,6 +90,7 @@ type Part<T> = Result<Result<T, FileProblem>, Lost>;
 /// The files of one call. The session is in use while it is there.
 pub struct Transfer<'a> {
     agent: &'a Arc<Agent>,
+    listings: &'a Semaphore,
     _turn: SemaphorePermit<'a>,
     _use: InUse,
 }
@@ -110,6 +115,7 @@ impl Session {
         let in_use = self.in_use();
         Ok(Transfer {
             agent: &self.agent,
+            listings: &self.listings,
             _turn: self.transfers.acquire().await.map_err(|_| Lost)?,
             _use: in_use,
         })
@@ -203,17 +209,17 @@ impl Transfer<'_> {
             recursive,
             max: max.min(MAX_ENTRIES),
         };
+        let _turn = self.listings.acquire().await.map_err(|_| Lost)?;
         let mut line = self.agent.transfer(Order::List, &wanted).await?;
-        let mut json = Vec::new();
-        loop {
-            let frame = line.answer().await?;
-            match frame.word {
-                Word::Data if json.len() < MAX_LISTING_BYTES => json.extend_from_slice(&frame.payload),
-                Word::End => break,
-                Word::NotDone => return Ok(Err(problem(&frame, path))),
-                _ => return Err(Lost),
-            }
-        }
+        let most = (wanted.max as usize + 1) * (MAX_PATH + MAX_ENTRY_BYTES);
+        let Ok(told) = timeout(LISTING, told_of_listing(&mut line, path, most)).await else {
+            self.agent.give_up("it does not come to the end of a listing");
+            return Err(Lost);
+        };
+        let json = match told? {
+            Ok(json) => json,
+            Err(problem) => return Ok(Err(problem)),
+        };
         let mut listing: Listing = serde_json::from_slice(&json).map_err(|_| Lost)?;
         listing.entries.truncate(wanted.max as usize);
         Ok(Ok(listing))
@@ -265,6 +271,30 @@ impl Reading {
             Word::End if self.left == 0 => Ok(Ok(None)),
             Word::NotDone => Ok(Err(problem(&frame, &self.path))),
             _ => Err(Lost),
+        }
+    }
+}
+
+/// What the agent says of a listing, up to `most` bytes: as much as so many entries can take, whose names need no escapes.
+async fn told_of_listing(line: &mut Line, path: &str, most: usize) -> Part<Vec<u8>> {
+    let mut json = Vec::new();
+    loop {
+        let frame = line.answer().await?;
+        match frame.word {
+            Word::Data if json.len() + frame.payload.len() > most => {
+                let problem = FileProblem {
+                    path: path.to_owned(),
+                    kind: FileProblemKind::TooLarge,
+                    message: format!(
+                        "what lies in it is told in more than {most} bytes; list a folder in it"
+                    ),
+                };
+                return Ok(Err(problem));
+            }
+            Word::Data => json.extend_from_slice(&frame.payload),
+            Word::End => return Ok(Ok(json)),
+            Word::NotDone => return Ok(Err(problem(&frame, path))),
+            _ => return Err(Lost),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::files::{FileProblem, FileProblemKind};
 
 pub(super) const WORKSPACE: &str = "/workspace";
-const MAX_PATH: usize = 4_095;
+pub(super) const MAX_PATH: usize = 4_095;
 const MAX_NAME: usize = 255;
 
 /// The path relative to `/workspace`, of plain names. Empty for `/workspace` itself.

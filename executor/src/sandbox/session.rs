@@ -40,6 +40,7 @@ pub struct Session {
     use_of: Mutex<UseOf>,
     pub(super) at_once: Arc<Semaphore>,
     pub(super) transfers: Semaphore,
+    pub(super) listings: Arc<Semaphore>,
     backgrounds: Mutex<Backgrounds>,
     /// The lock whose packages the workspace offers; whoever holds it installs.
     packages: tokio::sync::Mutex<Option<String>>,
@@ -72,6 +73,8 @@ pub(super) struct Parts {
     pub memory: ByteSize,
     pub pids: i64,
     pub clock: Arc<dyn Clock>,
+    /// Turns that all sessions share.
+    pub listings: Arc<Semaphore>,
     pub idle: Duration,
     pub lives: Duration,
 }
@@ -114,6 +117,7 @@ impl Session {
             ends_at: now + parts.lives,
             at_once: Arc::new(Semaphore::new(MOST_AT_ONCE)),
             transfers: Semaphore::new(TRANSFERS),
+            listings: parts.listings,
             backgrounds: Mutex::default(),
             packages: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),

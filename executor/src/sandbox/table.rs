@@ -10,6 +10,7 @@ use dynamic_mcp_shared::ids::{SandboxId, TenantId};
 use dynamic_mcp_shared::job::{Job, RejectReason, Rejection, SandboxSession, SessionWork};
 use dynamic_mcp_shared::limits::{ByteSize, DEFAULT_MAX_FILE_BYTES, MAX_TRANSFER_BYTES, TimeoutMs};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -26,6 +27,8 @@ use crate::metric_names;
 const OPEN: Duration = Duration::from_secs(60);
 /// How often whoever waits for sessions looks at them.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Listings at once, of all sessions: each is held in memory as a whole.
+const LISTINGS: usize = 4;
 /// How long the end of the process waits for sessions to end.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -83,6 +86,7 @@ struct Table {
     limits: SandboxLimits,
     places: Mutex<HashMap<SandboxId, Place>>,
     draining: AtomicBool,
+    listings: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -116,6 +120,7 @@ impl Sandboxes {
             limits,
             places: Mutex::default(),
             draining: AtomicBool::new(false),
+            listings: Arc::new(Semaphore::new(LISTINGS)),
             tasks: TaskTracker::new(),
         }))
     }
@@ -187,6 +192,7 @@ impl Sandboxes {
             memory: opened.memory,
             pids: opened.pids,
             clock: Arc::clone(&table.clock),
+            listings: Arc::clone(&table.listings),
             idle: wanted.idle,
             lives: wanted.lives,
         });

@@ -16,6 +16,7 @@ use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::{ByteSize, TimeoutMs};
 use dynamic_mcp_shared::outcome::Outcome;
 use futures::{StreamExt as _, stream};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, DuplexStream};
 use tokio::sync::mpsc;
@@ -23,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::table::{OpenSession, Owned, SandboxLimits, Sandboxes};
-use super::{CommandState, OpenedSandbox, SandboxSpec, Streams};
+use super::{CommandState, FileProblemKind, Lost, OpenedSandbox, SandboxSpec, Streams};
 use crate::capacity::Capacity;
 use crate::engine::fake::job;
 use crate::engine::{Engine, EngineStatus, PreparedJob, ResolveError};
@@ -40,6 +41,8 @@ struct Script {
     silent: AtomicBool,
     /// An agent does not end what it is told to end.
     stubborn: AtomicBool,
+    /// What an agent says of a listing, over and over.
+    listing: Mutex<Option<Bytes>>,
     /// Agents that are told of end at once.
     kill_all: CancellationToken,
 }
@@ -125,6 +128,14 @@ async fn act(script: &Script, mut orders: DuplexStream, words: mpsc::Sender<Byte
                 word(b'x', id, br#"{"code":null,"signal":"SIGKILL","oom":false}"#),
                 word(b'k', id, br#"{"left":0}"#),
             ],
+            b'L' => {
+                // It says so for as long as anybody listens, and comes to no end.
+                let told = script.listing.lock().clone()?;
+                loop {
+                    sleep(Duration::from_millis(100)).await;
+                    words.send(word(b'd', id, &told)).await.ok()?;
+                }
+            }
             _ => Vec::new(),
         };
         for bytes in said {
@@ -318,6 +329,38 @@ async fn a_command_in_the_background_has_a_time_out_when_its_caller_gave_one() {
     let told: Value = serde_json::from_slice(&found.command(&id).unwrap().commands).unwrap();
     assert_eq!(told[0]["timedOut"], true);
     assert_eq!(sandboxes.snapshot().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_is_held_up_to_what_its_entries_can_take() {
+    let engine = Pipes::default();
+    *engine.0.listing.lock() = Some(vec![b' '; 60_000].into());
+    let sandboxes = table(&engine);
+    let session = sandboxes.open(wanted()).await.unwrap();
+    let found = sandboxes.find(&theirs(&session)).unwrap();
+    let listed = found
+        .transfer()
+        .await
+        .unwrap()
+        .list("", true, 1_000)
+        .await
+        .unwrap();
+    assert_eq!(listed.unwrap_err().kind, FileProblemKind::TooLarge);
+    // The session is there all the same.
+    assert_eq!(sandboxes.snapshot().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_comes_to_no_end_of_a_listing_takes_nobody_else_s_turn_for_long() {
+    let engine = Pipes::default();
+    *engine.0.listing.lock() = Some(Bytes::from_static(b"["));
+    let sandboxes = table(&engine);
+    let session = sandboxes.open(wanted()).await.unwrap();
+    let found = sandboxes.find(&theirs(&session)).unwrap();
+    let began = Instant::now();
+    let listed = found.transfer().await.unwrap().list("", true, 1_000).await;
+    assert_eq!(listed.unwrap_err(), Lost);
+    assert_eq!(began.elapsed().as_secs(), 20);
 }
 
 #[tokio::test(start_paused = true)]
