@@ -13,6 +13,8 @@ use super::commands::Ran;
 
 /// Commands that a session remembers; those that have ended give way to new ones.
 const REMEMBERED: usize = 16;
+/// What those that have ended may take of memory, the last one apart: what the others printed gives way, the oldest first.
+const MOST_OF_ENDED: usize = 8 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandState {
@@ -113,7 +115,77 @@ impl Backgrounds {
         self.0.iter().find(|one| one.id == *id).cloned()
     }
 
+    /// One more has ended.
+    pub(super) fn keep_within_bounds(&mut self, last: &CommandId) {
+        let ended = self.0.iter().filter(|one| one.id != *last && !one.is_running());
+        let ended: Vec<_> = ended.collect();
+        let mut all: usize = ended.iter().map(|one| one.transcript.bytes()).sum();
+        for one in ended {
+            if all <= MOST_OF_ENDED {
+                return;
+            }
+            all -= one.transcript.bytes();
+            one.transcript.forget_output();
+            all += one.transcript.bytes();
+        }
+    }
+
     pub(super) fn running(&self) -> usize {
         self.0.iter().filter(|one| one.is_running()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::sandbox::captured::Exit;
+    use crate::sandbox::frames::{Frame, Word};
+
+    /// One that printed so many bytes and has ended.
+    fn ended(bytes: usize) -> Arc<Background> {
+        let transcript = Transcript::new(bytes as u64, 0, None);
+        transcript.begin("seq");
+        transcript.hear(&Frame {
+            word: Word::Stdout,
+            id: 1,
+            payload: Bytes::from(vec![b'x'; bytes]),
+        });
+        let exit = Exit {
+            code: Some(7),
+            ..Exit::default()
+        };
+        transcript.end(exit, None);
+        let background = Background::new(CommandId::generate(), transcript, Utc::now());
+        background.has_ended(Ran::Through { skipped: 0 }, Utc::now());
+        Arc::new(background)
+    }
+
+    #[test]
+    fn what_the_oldest_printed_gives_way_and_how_it_ended_stays() {
+        let mut backgrounds = Backgrounds::default();
+        let all: Vec<_> = (0..4).map(|_| ended(MOST_OF_ENDED / 2 - 100)).collect();
+        for one in &all {
+            backgrounds.add(Arc::clone(one));
+            backgrounds.keep_within_bounds(&one.id);
+        }
+        let printed: Vec<_> = all
+            .iter()
+            .map(|one| one.transcript.reports()[0].stdout.len())
+            .collect();
+        let whole = MOST_OF_ENDED / 2 - 100;
+        assert!(printed[0] < 100, "{printed:?}");
+        assert_eq!(printed[1..], [whole; 3]);
+        let forgotten = &all[0].transcript.reports()[0];
+        assert_eq!(
+            (forgotten.exit_code, forgotten.stdout_truncated_bytes),
+            (Some(7), whole as u64)
+        );
+        assert!(
+            forgotten.stdout.contains("of this command nothing is kept"),
+            "{}",
+            forgotten.stdout
+        );
     }
 }

@@ -12,6 +12,11 @@ use tokio::time::Instant;
 use super::frames::{Frame, Word};
 use crate::capture::{Capture, Stream};
 
+/// What stands for output that later commands took the room of.
+const FORGOTTEN: &str = "[... of this command nothing is kept: later ones printed too much ...]\n";
+/// Characters that are kept of such a command itself.
+const FORGOTTEN_COMMAND: usize = 1_000;
+
 /// One command as its caller reads of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -220,9 +225,48 @@ impl Transcript {
         written.ended.iter().cloned().chain(current).collect()
     }
 
+    /// What the commands that have ended take of memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.written.lock().ended.iter().map(Report::bytes).sum()
+    }
+
+    /// Of the commands that have ended only how they did is kept.
+    pub(super) fn forget_output(&self) {
+        self.written
+            .lock()
+            .ended
+            .iter_mut()
+            .for_each(Report::forget_output);
+    }
+
     /// Stdout and stderr of all commands together.
     pub(super) fn whole(&self) -> Capture {
         self.written.lock().whole.clone()
+    }
+}
+
+impl Report {
+    fn bytes(&self) -> usize {
+        self.command.len() + self.stdout.len() + self.stderr.len()
+    }
+
+    fn forget_output(&mut self) {
+        let streams = [
+            (&mut self.stdout, &mut self.stdout_truncated_bytes),
+            (&mut self.stderr, &mut self.stderr_truncated_bytes),
+        ];
+        for (text, left_out) in streams {
+            if text.len() > FORGOTTEN.len() {
+                *left_out += text.len() as u64;
+                FORGOTTEN.clone_into(text);
+                text.shrink_to_fit();
+            }
+        }
+        if let Some((end, _)) = self.command.char_indices().nth(FORGOTTEN_COMMAND) {
+            self.command.truncate(end);
+            self.command.push_str(" [...]");
+            self.command.shrink_to_fit();
+        }
     }
 }
 

@@ -43,8 +43,13 @@ struct Wanted<'a> {
 
 impl Commands {
     /// `max_output`: of one command.
-    pub(super) fn transcript(&self, max_output: u64, listener: Option<mpsc::Sender<JobEvent>>) -> Transcript {
-        Transcript::new(self.each(max_output), max_output, listener)
+    pub(super) fn transcript(&self, max_output: u64, listener: mpsc::Sender<JobEvent>) -> Transcript {
+        Transcript::new(self.each(max_output), max_output, Some(listener))
+    }
+
+    /// Of commands in the background, whose output nobody reads but each command's on its own.
+    pub(super) fn transcript_of_each(&self, max_output: u64) -> Transcript {
+        Transcript::new(self.each(max_output), 0, None)
     }
 
     fn each(&self, max_output: u64) -> u64 {

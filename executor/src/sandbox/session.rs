@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::agent::Agent;
 use super::background::{Background, Backgrounds, CommandStatus};
 use super::captured::{Exit, unable};
+use super::commands::Ran;
 use super::frames::Word;
 use super::{Lost, path};
 use crate::engine::Engine;
@@ -211,6 +212,11 @@ impl Session {
         }
         backgrounds.add(background);
         Ok(())
+    }
+
+    pub(super) fn has_ended_in_background(&self, background: &Background, ran: Ran) {
+        background.has_ended(ran, self.clock.now());
+        self.backgrounds.lock().keep_within_bounds(&background.id);
     }
 
     pub fn command(&self, id: &CommandId) -> Option<CommandStatus> {

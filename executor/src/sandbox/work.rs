@@ -137,7 +137,7 @@ impl SessionJob {
         cancel: &CancellationToken,
     ) -> (Verdict, Capture) {
         let max = self.job.max_output_bytes;
-        let transcript = commands.transcript(max, Some(events));
+        let transcript = commands.transcript(max, events);
         let ran = commands
             .run(&self.seat.session.agent, max, &transcript, cancel)
             .await;
@@ -162,7 +162,7 @@ impl SessionJob {
         let began = Instant::now();
         let max = self.job.max_output_bytes;
         let session = Arc::clone(&self.seat.session);
-        let transcript = commands.transcript(max, None);
+        let transcript = commands.transcript_of_each(max);
         let background = Arc::new(Background::new(id, transcript, session.clock.now()));
         if let Err(refused) = session.remember(Arc::clone(&background)) {
             let verdict = verdict::failed(Outcome::NeverStarted, "SessionBusy", refused.message);
@@ -179,7 +179,7 @@ impl SessionJob {
                 by: Cut::Killed,
                 skipped: 0,
             });
-            background.has_ended(ran, session.clock.now());
+            session.has_ended_in_background(&background, ran);
             drop(seat);
         };
         self.tasks.spawn(go_on.in_current_span());
