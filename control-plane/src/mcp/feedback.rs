@@ -56,31 +56,29 @@ impl Feedback {
         if self.token.is_none() {
             return Box::pin(call(None)).await;
         }
-        self.passing_on(QUEUED_PROGRESS, false, call).await
+        self.passing_on(QUEUED_PROGRESS, call).await
     }
 
-    /// The same with what it prints, as it comes: as log messages, and as progress of one that counts bytes where
-    /// `counts_output` says that it has no other.
+    /// The same with what it prints, as it comes: as log messages, and as progress of one that counts bytes, since it has no
+    /// other.
     pub(super) async fn while_printing<F: Future>(
         &self,
-        counts_output: bool,
         call: impl FnOnce(Option<mpsc::Sender<JobEvent>>) -> F,
     ) -> F::Output {
         if self.token.is_none() && self.logging.is_none() {
             return Box::pin(call(None)).await;
         }
-        self.passing_on(QUEUED_OUTPUT, counts_output, call).await
+        self.passing_on(QUEUED_OUTPUT, call).await
     }
 
     async fn passing_on<F: Future>(
         &self,
         queued: usize,
-        counts_output: bool,
         call: impl FnOnce(Option<mpsc::Sender<JobEvent>>) -> F,
     ) -> F::Output {
         let (sender, receiver) = mpsc::channel(queued);
         let mut call = Box::pin(call(Some(sender)));
-        let mut forward = std::pin::pin!(self.forward(receiver, counts_output));
+        let mut forward = std::pin::pin!(self.forward(receiver));
         tokio::select! {
             output = &mut call => {
                 // What the code said last is still on its way; a client that does not read must not hold the answer.
@@ -91,12 +89,12 @@ impl Feedback {
         }
     }
 
-    async fn forward(&self, mut receiver: mpsc::Receiver<JobEvent>, counts_output: bool) {
+    async fn forward(&self, mut receiver: mpsc::Receiver<JobEvent>) {
         let mut told = Told::default();
         while let Some(event) = receiver.recv().await {
             let sent = match event {
                 JobEvent::Progress(progress) => self.progress(&mut told, progress).await,
-                JobEvent::Output(output) => self.output(&mut told, output, counts_output).await,
+                JobEvent::Output(output) => self.output(&mut told, output).await,
             };
             if sent.is_none() {
                 return;
@@ -118,7 +116,7 @@ impl Feedback {
         self.peer.notify_progress(param).await.ok()
     }
 
-    async fn output(&self, told: &mut Told, output: Output, counts_output: bool) -> Option<()> {
+    async fn output(&self, told: &mut Told, output: Output) -> Option<()> {
         if told.pieces >= MAX_PIECES {
             return Some(());
         }
@@ -127,14 +125,12 @@ impl Feedback {
         if text.is_empty() {
             return Some(());
         }
-        if counts_output {
-            let printed = Progress {
-                progress: told.printed.bytes() as f64,
-                total: None,
-                message: Some(text.clone()),
-            };
-            self.progress(told, printed).await?;
-        }
+        let printed = Progress {
+            progress: told.printed.bytes() as f64,
+            total: None,
+            message: Some(text.clone()),
+        };
+        self.progress(told, printed).await?;
         match &self.logging {
             Some(logging) => logging.printed(&self.peer, output.stream, text).await,
             None => Some(()),

@@ -141,6 +141,25 @@ async fn what_a_command_prints_comes_as_progress_and_log_before_the_answer() {
 }
 
 #[tokio::test]
+async fn what_javascript_printed_comes_as_log_messages() {
+    let rig = Rig::new().await;
+    let id = open(&rig).await;
+    let params = json!({
+        "name": "sandbox.run_js",
+        "arguments": {"sessionId": id, "code": "print"},
+        "_meta": {"io.modelcontextprotocol/logLevel": "info"},
+    });
+    let mut answer = rig.modern("tools/call", params).await;
+    let mut logged = Vec::new();
+    while let Some(message) = answer.next().await {
+        if message["method"] == "notifications/message" {
+            logged.push(message["params"]["data"].clone());
+        }
+    }
+    assert_eq!(logged, [json!("to stdout"), json!("to stderr")]);
+}
+
+#[tokio::test]
 async fn a_shutdown_waits_for_no_dependencies() {
     let rig = Rig::new().await;
     let id = open(&rig).await;

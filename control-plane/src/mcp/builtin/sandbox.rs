@@ -95,7 +95,7 @@ async fn exec(invocation: Invocation<'_>) -> Result<CallToolResult, BadArgument>
         continue_on_error: arguments.optional_boolean("continueOnError")?.unwrap_or(false),
     };
     let report = feedback
-        .while_printing(true, |sender| deps.jobs.exec(caller, session, exec, sender))
+        .while_printing(|sender| deps.jobs.exec(caller, session, exec, sender))
         .await;
     Ok(shown::commands(report))
 }
@@ -127,8 +127,9 @@ async fn run_js(invocation: Invocation<'_>) -> Result<CallToolResult, BadArgumen
         timeout_ms: arguments.optional_integer("timeoutMs", 0, MILLISECONDS)?,
     };
     let report = feedback
-        .while_printing(false, |sender| deps.jobs.run_js(caller, session, run, sender))
+        .during(|sender| deps.jobs.run_js(caller, session, run, sender))
         .await;
+    feedback.console(&report).await;
     Ok(result::from_report(report, Called::default()))
 }
 
