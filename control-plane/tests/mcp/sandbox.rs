@@ -217,12 +217,18 @@ async fn files_go_in_and_come_out_as_they_are() {
         (&json!(true), Some(2)),
         "{written}"
     );
-    let read = ask(
-        &rig,
-        "sandbox.fs.read",
-        json!({"sessionId": id, "paths": ["a/é.txt", "b"]}),
-    )
-    .await;
+    let answer = rig
+        .call(
+            "sandbox.fs.read",
+            json!({"sessionId": id, "paths": ["a/é.txt", "b"]}),
+        )
+        .await;
+    let words = &answer["content"][0]["text"];
+    assert_eq!(
+        words,
+        "/workspace/a/é.txt (6 bytes, utf8)\n/workspace/b (2 bytes, base64)"
+    );
+    let read = &answer["structuredContent"];
     let contents: Vec<_> = read["files"]
         .as_array()
         .expect("files")

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use rmcp::model::{CallToolResult, JsonObject};
+use rmcp::model::{CallToolResult, ContentBlock, JsonObject};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -101,7 +101,26 @@ pub(super) async fn read(invocation: Invocation<'_>) -> Result<CallToolResult, B
         }
         report.result = Some(json!({"files": read, "problems": problems}).to_string().into());
     }
-    Ok(with_problems(report, "read"))
+    Ok(without_contents(with_problems(report, "read")))
+}
+
+/// What is in the files stands in the structure: in words as well, it would be in memory and on the wire twice.
+fn without_contents(mut result: CallToolResult) -> CallToolResult {
+    let Some(Value::Object(shown)) = &result.structured_content else {
+        return result;
+    };
+    let listed = |name: &str| shown.get(name).and_then(Value::as_array).into_iter().flatten();
+    let text = |one: &Value, name: &str| one[name].as_str().unwrap_or_default().to_owned();
+    let read = listed("files").map(|file| {
+        let (path, encoding) = (text(file, "path"), text(file, "encoding"));
+        format!("{path} ({} bytes, {encoding})", file["sizeBytes"])
+    });
+    let problems = listed("problems").map(|one| format!("{}: {}", text(one, "path"), text(one, "message")));
+    let words: Vec<_> = read.chain(problems).collect();
+    if let Some(json) = result.content.first_mut().filter(|_| !words.is_empty()) {
+        *json = ContentBlock::text(words.join("\n"));
+    }
+    result
 }
 
 /// Without an encoding that was asked for: text where it is text.
