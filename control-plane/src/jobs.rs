@@ -3,6 +3,7 @@
 //! session goes through [`Jobs::run`].
 
 mod locks;
+mod looks;
 mod report;
 mod sandbox;
 
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use self::locks::LockCache;
+use self::looks::Looks;
 pub use self::report::JobReport;
 use self::report::{CutOff, Ended};
 pub use self::sandbox::{Exec, FilesToRead, FilesToWrite, InSession, NewSandbox, RunInSandbox};
@@ -67,6 +69,7 @@ pub struct JobsDeps {
 pub struct Jobs {
     deps: JobsDeps,
     locks: LockCache,
+    looks: Looks,
 }
 
 /// What is to run, its arguments checked.
@@ -118,7 +121,11 @@ struct SandboxDeed {
 impl Jobs {
     pub fn new(deps: JobsDeps) -> Self {
         let locks = LockCache::new(deps.scheduler.clone());
-        Self { deps, locks }
+        Self {
+            deps,
+            locks,
+            looks: Looks::default(),
+        }
     }
 
     /// Calls a tool with what its `run(args)` is to get.

@@ -11,7 +11,7 @@ use dynamic_mcp_shared::ids::{CommandId, JobId, SandboxId};
 use dynamic_mcp_shared::job::{
     Dependency, InBackground, Isolation, Job, JobEvent, RejectReason, Runtime, SessionTask, SessionWork,
 };
-use dynamic_mcp_shared::limits::{MAX_CODE_CHARS, TimeoutMs};
+use dynamic_mcp_shared::limits::{DEFAULT_MAX_OUTPUT_BYTES, MAX_CODE_CHARS, TimeoutMs};
 use dynamic_mcp_shared::policy;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -357,6 +357,11 @@ impl Jobs {
             "sandbox.command.get"
         };
         let what = deed(name, Some(&session.id), json!({}));
+        let most_output = match self.tenant(caller).await {
+            Ok(tenant) => tenant.policy.max_output_bytes(),
+            // Who gets out of too much of the rest does not wait for the registry.
+            Err(_) => DEFAULT_MAX_OUTPUT_BYTES,
+        };
         self.control(caller, what, session.admin_token.as_deref(), async |owner| {
             let sandboxes = &self.deps.sandboxes;
             let unknown = || SandboxError::Refused {
@@ -369,9 +374,14 @@ impl Jobs {
             };
             let shown = match kill {
                 true => sandboxes.kill_command(&owner, &session.id, &command).await?,
-                false => sandboxes.command(&owner, &session.id, &command).await?,
+                false => {
+                    let _look = self.looks.begin(&owner)?;
+                    sandboxes.command(&owner, &session.id, &command).await?
+                }
             };
-            shown.ok_or_else(unknown)
+            let mut shown = shown.ok_or_else(unknown)?;
+            cut_output(&mut shown, most_output);
+            Ok(shown)
         })
         .await
     }
@@ -475,11 +485,19 @@ impl Jobs {
 
     /// What lies in a directory of each of the caller's sessions, as far as it can be told now: for a list of names only, so it
     /// leaves no entry in the audit and takes no permit.
-    pub async fn files_in(&self, caller: &Caller, directory: &str) -> Vec<(SandboxId, FileEntry)> {
+    ///
+    /// # Errors
+    /// When the caller has such lists made already, as many as may be at once.
+    pub async fn files_in(
+        &self,
+        caller: &Caller,
+        directory: &str,
+    ) -> Result<Vec<(SandboxId, FileEntry)>, SandboxError> {
         if self.allowed(None).is_err() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let owner = Owner::of(&caller.principal);
+        let _look = self.looks.begin(&owner)?;
         let sandboxes = &self.deps.sandboxes;
         let sessions = sandboxes.list(&owner).await.unwrap_or_default();
         let listings = sessions.iter().map(async |session| {
@@ -493,11 +511,8 @@ impl Jobs {
                 .map(|entry| (session.id.clone(), entry))
                 .collect::<Vec<_>>()
         });
-        futures::future::join_all(listings)
-            .await
-            .into_iter()
-            .flatten()
-            .collect()
+        let listings = futures::future::join_all(listings).await;
+        Ok(listings.into_iter().flatten().collect())
     }
 
     async fn with_files(
@@ -545,6 +560,34 @@ fn deed(name: &'static str, session: Option<&str>, details: Value) -> What {
     })
 }
 
+/// All commands together show no more than one call may print.
+fn cut_output(shown: &mut Value, most: u64) {
+    let mut left = usize::try_from(most).unwrap_or(usize::MAX);
+    let commands = shown.get_mut("commands").and_then(Value::as_array_mut);
+    for command in commands.into_iter().flatten().filter_map(Value::as_object_mut) {
+        for (stream, truncated) in [
+            ("stdout", "stdoutTruncatedBytes"),
+            ("stderr", "stderrTruncatedBytes"),
+        ] {
+            let Some(Value::String(text)) = command.get_mut(stream) else {
+                continue;
+            };
+            let mut kept = left.min(text.len());
+            while !text.is_char_boundary(kept) {
+                kept -= 1;
+            }
+            left -= kept;
+            let cut = text.len() - kept;
+            if cut > 0 {
+                text.truncate(kept);
+                text.push_str(&format!("\n[... {cut} bytes left out ...]"));
+                let before = command.get(truncated).and_then(Value::as_u64).unwrap_or(0);
+                command.insert(truncated.to_owned(), (before + cut as u64).into());
+            }
+        }
+    }
+}
+
 fn timeout(tenant: &Tenant, ms: Option<u64>) -> Result<Option<TimeoutMs>, Ended> {
     let Some(ms) = ms else { return Ok(None) };
     let timeout = TimeoutMs::new(ms).map_err(|error| Ended::InvalidInput(error.to_string()))?;
@@ -563,4 +606,31 @@ fn count(what: &str, count: usize) -> Result<(), Ended> {
 
 fn shown(path: &str) -> String {
     path.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_together_show_no_more_than_one_call_may_print() {
+        let mut shown = json!({"commands": [
+            {"stdout": "ab", "stderr": "c"},
+            {"stdout": "dé", "stderr": "f", "stdoutTruncatedBytes": 2},
+            {"stdout": "", "stderr": "g"},
+        ]});
+        cut_output(&mut shown, 5);
+        let cut = |count: u32, kept: &str| format!("{kept}\n[... {count} bytes left out ...]");
+        assert_eq!(
+            shown["commands"],
+            json!([
+                {"stdout": "ab", "stderr": "c"},
+                {"stdout": cut(2, "d"), "stderr": "f", "stdoutTruncatedBytes": 4},
+                {"stdout": "", "stderr": cut(1, ""), "stderrTruncatedBytes": 1},
+            ])
+        );
+        let mut without = json!({"commandId": "cmd_1"});
+        cut_output(&mut without, 0);
+        assert_eq!(without, json!({"commandId": "cmd_1"}));
+    }
 }

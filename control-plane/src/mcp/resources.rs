@@ -33,7 +33,7 @@ pub(super) async fn list(
     let own = own().into_iter().zip(0..);
     let own = own.map(|(resource, place)| (Key::new(Group::Builtin, &format!("{place:02}")), resource));
     let files = if caller.rights.has(Right::Sandbox) {
-        outbox::list(deps, caller).await
+        outbox::list(deps, caller).await?
     } else {
         Vec::new()
     };

@@ -21,6 +21,8 @@ pub enum SandboxError {
         "as many commands run in the sandbox session as may; wait for one, or end one with sandbox.command.kill"
     )]
     Busy,
+    #[error("you look at {most} commands or lists of files already, as many as may be at once; try again")]
+    LookedAt { most: usize },
     #[error("{}", full(*limit, *by_tenant))]
     Full { limit: u32, by_tenant: bool },
     #[error("no sandbox session could be opened: {why}")]
@@ -43,7 +45,7 @@ impl SandboxError {
             SandboxError::Unclear { .. } => return None,
             SandboxError::Unknown => "not_found",
             SandboxError::Lost { .. } => "session_lost",
-            SandboxError::Busy => "session_busy",
+            SandboxError::Busy | SandboxError::LookedAt { .. } => "session_busy",
             SandboxError::Full { .. } => "too_many_sessions",
             SandboxError::NoPlace { may_pass: true, .. } => "no_capacity",
             SandboxError::NoPlace { may_pass: false, .. } => "unsatisfiable",
@@ -56,6 +58,7 @@ impl SandboxError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             SandboxError::Busy
+            | SandboxError::LookedAt { .. }
             | SandboxError::NoPlace { may_pass: true, .. }
             | SandboxError::Unreachable { .. }
             | SandboxError::DirectoryLost(_) => Some(SOON),

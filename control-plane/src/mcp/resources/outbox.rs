@@ -5,12 +5,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rmcp::ErrorData;
 use rmcp::model::{CacheScope, ReadResourceResult, Resource, ResourceContents, ResourceTemplate};
+use serde_json::json;
 
 use super::unknown;
 use crate::jobs::{InSession, JobReport};
 use crate::mcp::McpDeps;
 use crate::principal::Caller;
-use crate::sandbox::{FileKind, ReadFile};
+use crate::sandbox::{FileKind, ReadFile, SandboxError};
 
 pub(in crate::mcp) const SCHEME: &str = "sandbox://";
 /// In the container.
@@ -22,10 +23,10 @@ pub(in crate::mcp) fn template() -> ResourceTemplate {
         .with_description("A file that something in your sandbox session wrote under /workspace/out.")
 }
 
-pub(super) async fn list(deps: &McpDeps, caller: &Caller) -> Vec<Resource> {
-    let files = deps.jobs.files_in(caller, DIRECTORY).await;
+pub(super) async fn list(deps: &McpDeps, caller: &Caller) -> Result<Vec<Resource>, ErrorData> {
+    let files = deps.jobs.files_in(caller, DIRECTORY).await.map_err(busy)?;
     let files = files.into_iter().filter(|(_, file)| file.kind == FileKind::File);
-    files
+    let resources = files
         .filter_map(|(session, file)| {
             let path = file.path.strip_prefix(DIRECTORY)?.strip_prefix('/')?;
             let name = path.rsplit('/').next().unwrap_or(path);
@@ -35,7 +36,14 @@ pub(super) async fn list(deps: &McpDeps, caller: &Caller) -> Vec<Resource> {
                 .with_size(file.size_bytes);
             Some(resource.with_mime_type(mime_type(path)))
         })
-        .collect()
+        .collect();
+    Ok(resources)
+}
+
+fn busy(error: SandboxError) -> ErrorData {
+    let wait = error.retry_after().unwrap_or_default().as_millis();
+    let data = json!({"reason": error.reason(), "retryAfterMs": u64::try_from(wait).unwrap_or(u64::MAX)});
+    ErrorData::internal_error(error.to_string(), Some(data))
 }
 
 pub(super) async fn read(
