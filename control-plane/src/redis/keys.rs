@@ -95,6 +95,11 @@ impl Keys {
         self.of_group("sandbox", "all")
     }
 
+    /// Of the directory of sandbox sessions: which it is and since when.
+    pub fn sandbox_generation(&self) -> String {
+        self.of_group("sandbox", "generation")
+    }
+
     pub fn sandboxes_of_tenant(&self, tenant: &TenantId) -> String {
         self.of_group("sandbox", &format!("tenant:{tenant}"))
     }

@@ -24,6 +24,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
 pub struct Announcements {
     sandboxes: Arc<Sandboxes>,
     known: HashMap<ExecutorId, Node>,
+    /// Of the directory, as far as it could be told.
+    generation: u64,
 }
 
 struct Node {
@@ -35,6 +37,8 @@ struct Node {
 struct Told {
     session: Session,
     at: Instant,
+    /// Of the directory that was told: another one does not know it.
+    generation: u64,
 }
 
 impl Announcements {
@@ -42,6 +46,7 @@ impl Announcements {
         Self {
             sandboxes,
             known: HashMap::new(),
+            generation: 0,
         }
     }
 
@@ -58,6 +63,9 @@ impl Announcements {
 
     /// One look at what the executors say.
     pub async fn pass_on(&mut self) {
+        if let Ok(generation) = self.sandboxes.directory().generation().await {
+            self.generation = generation;
+        }
         for node in self.sandboxes.fleet().nodes() {
             self.sandboxes.see(&Home {
                 executor: node.info.id.clone(),
@@ -108,7 +116,10 @@ impl Announcements {
         let to_tell: Vec<_> = announced
             .into_values()
             .filter(|session| match known.sessions.get(&session.id) {
-                Some(told) => told.session != *session || told.at.elapsed() >= AGAIN_AFTER,
+                Some(told) => {
+                    let holds = told.generation == self.generation && told.at.elapsed() < AGAIN_AFTER;
+                    told.session != *session || !holds
+                }
                 None => {
                     let fits = new_ones > 0;
                     new_ones = new_ones.saturating_sub(1);
@@ -152,18 +163,22 @@ impl Announcements {
         let Some(node) = self.known.get_mut(&home.executor) else {
             return;
         };
+        let generation = self.generation;
+        let told = |session| Told {
+            session,
+            at: Instant::now(),
+            generation,
+        };
         for (session, announced) in results {
             match announced {
                 Ok(Announced::Known) => {
-                    let at = Instant::now();
-                    node.sessions.insert(session.id.clone(), Told { session, at });
+                    node.sessions.insert(session.id.clone(), told(session));
                 }
                 Ok(Announced::Unwanted) => {
                     tracing::info!(sandbox.id = %session.id, executor.id = %home.executor, "a sandbox session that nobody has is stopped");
                     // Said once; if it is still there after a while, it is looked at again.
-                    let at = Instant::now();
                     self.sandboxes.stop_unwanted(session.clone());
-                    node.sessions.insert(session.id.clone(), Told { session, at });
+                    node.sessions.insert(session.id.clone(), told(session));
                 }
                 Err(_) => {}
             }

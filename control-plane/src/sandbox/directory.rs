@@ -31,6 +31,13 @@ pub trait Directory: Send + Sync + 'static {
 
     /// Its home says that it has it.
     async fn announce(&self, session: &Session) -> Result<Announced, DirectoryLost>;
+
+    /// Another one once everything was forgotten: all that is open has to be announced again. Whoever announces asks for it
+    /// each time.
+    async fn generation(&self) -> Result<u64, DirectoryLost>;
+
+    /// Whether that was just now, so that one which is not found may be open all the same.
+    async fn is_filling(&self) -> Result<bool, DirectoryLost>;
 }
 
 /// Sessions that may be open or opening at once.
@@ -71,6 +78,8 @@ pub struct Times {
     pub announced: Duration,
     /// As one that was: longer than any session lives.
     pub kept: Duration,
+    /// After everything was forgotten, until all that is open was announced again: each replica looks once a second.
+    pub filling: Duration,
 }
 
 impl Times {
@@ -80,6 +89,7 @@ impl Times {
             opening: Duration::from_secs(90),
             announced: Duration::from_secs(30),
             kept: max_life + Duration::from_secs(600),
+            filling: Duration::from_secs(3),
         }
     }
 }

@@ -34,6 +34,11 @@ pub enum SandboxError {
     /// Something was to be changed.
     #[error("it may have been done, wholly or in part ({why}); look before you try again")]
     Unclear { why: String },
+    /// The same for every session that is not found.
+    #[error(
+        "the directory of sandbox sessions was emptied and fills again from what executors have; try again"
+    )]
+    Filling,
     #[error(transparent)]
     DirectoryLost(#[from] DirectoryLost),
 }
@@ -49,7 +54,9 @@ impl SandboxError {
             SandboxError::Full { .. } => "too_many_sessions",
             SandboxError::NoPlace { may_pass: true, .. } => "no_capacity",
             SandboxError::NoPlace { may_pass: false, .. } => "unsatisfiable",
-            SandboxError::Unreachable { .. } | SandboxError::DirectoryLost(_) => "unavailable",
+            SandboxError::Unreachable { .. } | SandboxError::Filling | SandboxError::DirectoryLost(_) => {
+                "unavailable"
+            }
             SandboxError::Refused { .. } => "refused",
         })
     }
@@ -61,6 +68,7 @@ impl SandboxError {
             | SandboxError::LookedAt { .. }
             | SandboxError::NoPlace { may_pass: true, .. }
             | SandboxError::Unreachable { .. }
+            | SandboxError::Filling
             | SandboxError::DirectoryLost(_) => Some(SOON),
             SandboxError::Unknown
             | SandboxError::Lost { .. }

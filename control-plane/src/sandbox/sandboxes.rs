@@ -232,10 +232,19 @@ impl Sandboxes {
         self.began.elapsed() >= KNOWS_ALL_AFTER || self.seen.lock().contains(home)
     }
 
+    /// To whoever does not have it, one that is somebody else's is as one that never was, while the directory fills as well.
     async fn find(&self, owner: &Owner, id: &str) -> Result<Option<Found>, SandboxError> {
-        let Ok(id) = id.parse::<SandboxId>() else {
-            return Ok(None);
+        let found = match id.parse() {
+            Ok(id) => self.look_up(owner, id).await?,
+            Err(_) => None,
         };
+        if found.is_none() && self.directory.is_filling().await? {
+            return Err(SandboxError::Filling);
+        }
+        Ok(found)
+    }
+
+    async fn look_up(&self, owner: &Owner, id: SandboxId) -> Result<Option<Found>, SandboxError> {
         if let Some(session) = self.remembered.get(&(id.clone(), owner.clone())) {
             return Ok(Some(Found::Open(session)));
         }

@@ -16,6 +16,7 @@ const TIMES: Times = Times {
     opening: Duration::from_secs(60),
     announced: Duration::from_secs(60),
     kept: Duration::from_secs(600),
+    filling: Duration::from_secs(60),
 };
 /// As good as no time at all.
 const SHORT: Duration = Duration::from_millis(1);
@@ -193,14 +194,48 @@ async fn every_key_of_it_has_a_time_to_live() {
         two.one.settle(session).await.unwrap();
     }
     two.one.end(&ended).await.unwrap();
+    two.one.generation().await.unwrap();
     let (_, connected, _) = two._redis.as_ref().unwrap();
     let keys: Vec<String> = connected.redis.query(redis::cmd("KEYS").arg("*")).await.unwrap();
-    assert_eq!(keys.len(), 5, "{keys:?}");
+    assert_eq!(keys.len(), 6, "{keys:?}");
     for key in keys {
         assert!(key.starts_with("{test:sandbox}:"), "{key}");
         let left: i64 = connected.redis.query(redis::cmd("PTTL").arg(&key)).await.unwrap();
         assert!(left > 0, "{key}");
     }
+}
+
+#[tokio::test]
+async fn one_that_was_emptied_fills_for_a_while_and_is_another_one() {
+    let two = Two::redis(Times {
+        filling: SHORT,
+        ..TIMES
+    })
+    .await;
+    assert_eq!(
+        two.one.is_filling().await,
+        Ok(true),
+        "nobody has announced anything"
+    );
+    let first = two.one.generation().await.unwrap();
+    assert_eq!(two.other.generation().await, Ok(first));
+    tokio::time::sleep(SHORT * 10).await;
+    assert_eq!(two.other.is_filling().await, Ok(false));
+    let (_, connected, _) = two._redis.as_ref().unwrap();
+    connected
+        .redis
+        .query::<()>(&redis::cmd("FLUSHALL"))
+        .await
+        .unwrap();
+    assert_eq!(two.one.is_filling().await, Ok(true));
+    assert_ne!(two.other.generation().await, Ok(first));
+}
+
+#[tokio::test]
+async fn a_directory_that_has_just_begun_to_fill_is_filling() {
+    let two = Two::redis(TIMES).await;
+    two.one.generation().await.unwrap();
+    assert_eq!(two.other.is_filling().await, Ok(true));
 }
 
 #[tokio::test]

@@ -157,4 +157,13 @@ impl Directory for MemoryDirectory {
             Some((State::Opening | State::Open, false, _) | (State::Ended, ..)) => Announced::Unwanted,
         })
     }
+
+    /// It begins and ends with its process.
+    async fn generation(&self) -> Result<u64, DirectoryLost> {
+        Ok(0)
+    }
+
+    async fn is_filling(&self) -> Result<bool, DirectoryLost> {
+        Ok(false)
+    }
 }

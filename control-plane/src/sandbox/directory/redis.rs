@@ -15,6 +15,8 @@ static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scri
 static SETTLE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/settle.lua")));
 static END: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/end.lua")));
 static ANNOUNCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/announce.lua")));
+static GENERATION: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/generation.lua")));
+static IS_FILLING: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/is_filling.lua")));
 static OF_OWNER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/of_owner.lua")));
 
 pub struct RedisDirectory {
@@ -131,6 +133,18 @@ impl Directory for RedisDirectory {
         } else {
             Announced::Unwanted
         })
+    }
+
+    async fn generation(&self) -> Result<u64, DirectoryLost> {
+        let mut call = GENERATION.key(self.redis.keys().sandbox_generation());
+        call.arg(rand::random::<u64>()).arg(millis(self.times.kept));
+        Ok(self.redis.invoke(&call).await?)
+    }
+
+    async fn is_filling(&self) -> Result<bool, DirectoryLost> {
+        let mut call = IS_FILLING.key(self.redis.keys().sandbox_generation());
+        call.arg(millis(self.times.filling));
+        Ok(self.redis.invoke(&call).await?)
     }
 }
 
