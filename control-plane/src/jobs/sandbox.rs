@@ -473,7 +473,7 @@ impl Jobs {
         self.with_files(caller, what, &session, Ok(()), async |owner| {
             let sandboxes = &self.deps.sandboxes;
             let listing = sandboxes
-                .list_files(&owner, &id, path, recursive, MAX_LISTED)
+                .list_files(&owner, &id, path, recursive, MAX_LISTED, false)
                 .await?;
             match listing.problem {
                 Some(problem) => Err(SandboxError::Refused { why: problem.message }),
@@ -503,7 +503,7 @@ impl Jobs {
         let listings = sessions.iter().map(async |session| {
             let path = directory.to_owned();
             let listed = sandboxes
-                .list_files(&owner, session.id.as_str(), path, true, MAX_LISTED)
+                .list_files(&owner, session.id.as_str(), path, true, MAX_LISTED, true)
                 .await;
             let entries = listed.map(|listing| listing.entries).unwrap_or_default();
             entries

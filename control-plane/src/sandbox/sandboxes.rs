@@ -351,6 +351,8 @@ impl Sandboxes {
         self.settled(&session, read, unreachable).await
     }
 
+    /// `peek`: it is no use of the session, which may become idle all the same.
+    ///
     /// # Errors
     /// As [`Self::write_files`].
     pub async fn list_files(
@@ -360,9 +362,10 @@ impl Sandboxes {
         path: String,
         recursive: bool,
         max_entries: u32,
+        peek: bool,
     ) -> Result<Listing, SandboxError> {
         let (session, node) = self.reach(owner, id).await?;
-        let listed = session_client::list_files(&node, &session, path, recursive, max_entries).await;
+        let listed = session_client::list_files(&node, &session, path, recursive, max_entries, peek).await;
         self.settled(&session, listed, unreachable).await
     }
 

@@ -291,12 +291,14 @@ pub async fn list_files(
     path: String,
     recursive: bool,
     max_entries: u32,
+    peek: bool,
 ) -> Result<Listing, SessionCallError> {
     let message = v1::ListFilesRequest {
         sandbox: Some(reference(session)),
         path,
         recursive,
         max_entries,
+        peek,
     };
     let mut client = client(node.channel());
     let answer = within(SHORT, client.list_files(traced(message))).await?;

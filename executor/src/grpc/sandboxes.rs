@@ -199,7 +199,10 @@ impl Service for SandboxesService {
         let request = request.into_inner();
         let session = self.find(request.sandbox)?;
         let listing = async {
-            let transfer = session.transfer().await?;
+            let transfer = match request.peek {
+                true => session.peek().await?,
+                false => session.transfer().await?,
+            };
             transfer
                 .list(&request.path, request.recursive, request.max_entries)
                 .await

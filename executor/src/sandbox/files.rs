@@ -87,12 +87,12 @@ struct NotDone {
 /// What becomes of a part of a transfer: done, not done, or the session is gone.
 type Part<T> = Result<Result<T, FileProblem>, Lost>;
 
-/// The files of one call. The session is in use while it is there.
+/// The files of one call. The session is in use while it is there, unless it only looks.
 pub struct Transfer<'a> {
     agent: &'a Arc<Agent>,
     listings: &'a Semaphore,
     _turn: SemaphorePermit<'a>,
-    _use: InUse,
+    _use: Option<InUse>,
 }
 
 /// A file that is being written; dropping it before [`Self::commit`] leaves nothing of it.
@@ -113,6 +113,15 @@ impl Session {
     /// Waits its turn: a session has a few transfers at once.
     pub async fn transfer(self: &Arc<Self>) -> Result<Transfer<'_>, Lost> {
         let in_use = self.in_use();
+        self.take_turn(Some(in_use)).await
+    }
+
+    /// For a look that keeps no session alive. Waits its turn as well.
+    pub async fn peek(&self) -> Result<Transfer<'_>, Lost> {
+        self.take_turn(None).await
+    }
+
+    async fn take_turn(&self, in_use: Option<InUse>) -> Result<Transfer<'_>, Lost> {
         Ok(Transfer {
             agent: &self.agent,
             listings: &self.listings,

@@ -128,6 +128,10 @@ async fn act(script: &Script, mut orders: DuplexStream, words: mpsc::Sender<Byte
                 word(b'x', id, br#"{"code":null,"signal":"SIGKILL","oom":false}"#),
                 word(b'k', id, br#"{"left":0}"#),
             ],
+            b'L' if script.listing.lock().is_none() => vec![
+                word(b'd', id, br#"{"entries":[],"truncated":false}"#),
+                word(b'z', id, b""),
+            ],
             b'L' => {
                 // It says so for as long as anybody listens, and comes to no end.
                 let told = script.listing.lock().clone()?;
@@ -329,6 +333,31 @@ async fn a_command_in_the_background_has_a_time_out_when_its_caller_gave_one() {
     let told: Value = serde_json::from_slice(&found.command(&id).unwrap().commands).unwrap();
     assert_eq!(told[0]["timedOut"], true);
     assert_eq!(sandboxes.snapshot().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_only_looked_at_becomes_idle_all_the_same() {
+    let sandboxes = table(&Pipes::default());
+    let (looked_at, used) = (
+        sandboxes.open(wanted()).await.unwrap(),
+        sandboxes.open(wanted()).await.unwrap(),
+    );
+    for _ in 0..3 {
+        sleep(Duration::from_secs(25)).await;
+        if let Some(session) = sandboxes.find(&theirs(&looked_at)) {
+            let peek = session.peek().await.unwrap();
+            assert_eq!(peek.list("", true, 10).await.unwrap().unwrap().entries, []);
+        }
+        let session = sandboxes.find(&theirs(&used)).unwrap();
+        let transfer = session.transfer().await.unwrap();
+        assert_eq!(transfer.list("", true, 10).await.unwrap().unwrap().entries, []);
+    }
+    let there: Vec<_> = sandboxes
+        .snapshot()
+        .into_iter()
+        .map(|session| session.id)
+        .collect();
+    assert_eq!(there, [used.id]);
 }
 
 #[tokio::test(start_paused = true)]

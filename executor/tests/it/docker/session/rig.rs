@@ -271,6 +271,7 @@ impl Sandbox {
             path: path.to_owned(),
             recursive,
             max_entries,
+            peek: false,
         };
         self.client().list_files(request).await.unwrap().into_inner()
     }
