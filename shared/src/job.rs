@@ -95,6 +95,8 @@ pub struct Job {
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionWork {
     pub session: SandboxId,
+    /// Whose it must be within the job's tenant.
+    pub owner: String,
     /// Of the executor's life that opened it.
     pub epoch: u64,
     pub task: SessionTask,

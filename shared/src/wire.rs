@@ -115,6 +115,7 @@ impl From<SessionWork> for v1::SessionWork {
         };
         Self {
             session_id: work.session.into(),
+            owner: work.owner,
             epoch: work.epoch,
             work: Some(task),
         }
@@ -150,6 +151,7 @@ impl TryFrom<v1::SessionWork> for SessionWork {
                 .session_id
                 .parse()
                 .map_err(|error| malformed("session.session_id", error))?,
+            owner: message.owner,
             epoch: message.epoch,
             task,
         })
@@ -593,6 +595,7 @@ mod tests {
             max_memory: Some(ByteSize(64 << 20)),
             session: Some(SessionWork {
                 session: SandboxId::generate(),
+                owner: "anna".to_owned(),
                 epoch: 7,
                 task: SessionTask::Commands {
                     commands: vec!["true".to_owned()],

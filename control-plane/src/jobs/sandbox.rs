@@ -279,6 +279,7 @@ impl Jobs {
             max_memory: work.tenant.limits.memory(),
             session: Some(SessionWork {
                 session: session.id.clone(),
+                owner: owner.key,
                 epoch: session.home.epoch,
                 task: work.task,
             }),

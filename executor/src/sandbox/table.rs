@@ -266,9 +266,12 @@ impl Sandboxes {
     }
 
     fn session_of(&self, job: &Job, work: &SessionWork) -> Option<Arc<Session>> {
-        let session = self.0.session(&work.session)?;
-        let theirs = work.epoch == self.0.epoch && session.told().tenant == job.tenant;
-        theirs.then_some(session)
+        self.find(&Owned {
+            id: work.session.clone(),
+            epoch: work.epoch,
+            tenant: job.tenant.clone(),
+            owner: work.owner.clone(),
+        })
     }
 
     /// From now on no session is opened; those that are there stay.

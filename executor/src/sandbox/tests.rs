@@ -193,6 +193,7 @@ fn sleeps(session: &SandboxSession, background: Option<InBackground>) -> Job {
     Job {
         session: Some(SessionWork {
             session: session.id.clone(),
+            owner: session.owner.clone(),
             epoch: EPOCH,
             task: SessionTask::Commands {
                 commands: vec!["sleep 600".to_owned()],
@@ -444,6 +445,17 @@ async fn a_session_is_found_by_its_owner_in_this_life_of_the_executor_and_by_nob
         },
     ] {
         assert!(sandboxes.find(&other).is_none(), "{other:?}");
+        let job = Job {
+            tenant: other.tenant.clone(),
+            session: sleeps(&session, None).session.map(|work| SessionWork {
+                session: other.id.clone(),
+                owner: other.owner.clone(),
+                epoch: other.epoch,
+                ..work
+            }),
+            ..job()
+        };
+        assert_eq!(reason(sandboxes.prepare(job).await), RejectReason::SessionLost);
         assert!(!sandboxes.stop(&other).await);
     }
     assert_eq!(sandboxes.snapshot().len(), 1);

@@ -132,6 +132,7 @@ impl Open {
             max_memory: None,
             session: Some(SessionWork {
                 session: self.session.id.clone(),
+                owner: self.session.owner.clone(),
                 epoch: self.epoch,
                 task: SessionTask::Commands {
                     commands: vec!["true".to_owned()],

@@ -75,7 +75,15 @@ async fn a_session_of_somebody_else_is_as_one_that_never_was() {
         job.tenant = "other".parse().unwrap();
         job
     };
-    for job in [of_another_life, of_another_tenant] {
+    let of_somebody_else = {
+        let mut job = sandbox.job(commands(&["true"]));
+        job.session = job.session.map(|work| SessionWork {
+            owner: "bert".to_owned(),
+            ..work
+        });
+        job
+    };
+    for job in [of_another_life, of_another_tenant, of_somebody_else] {
         let refused = sandbox.begin(job).await.err().unwrap();
         assert_eq!(refused.reason(), v1::RejectReason::SessionLost);
     }

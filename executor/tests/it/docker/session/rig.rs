@@ -165,6 +165,7 @@ impl Sandbox {
             tenant: self.wire.tenant.parse().unwrap(),
             session: Some(SessionWork {
                 session: self.id(),
+                owner: self.wire.owner.clone(),
                 epoch: self.wire.epoch,
                 task,
             }),
