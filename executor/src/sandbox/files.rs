@@ -1,11 +1,13 @@
 //! Files of a session, a chunk at a time in either direction: the next one is asked for when the one before was taken, so
 //! that a slow caller holds up nobody and nothing holds a whole file.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
@@ -71,10 +73,70 @@ pub enum FileProblemKind {
     Refused,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
     pub entries: Vec<FileEntry>,
+    /// There is more than is told.
     pub truncated: bool,
+}
+
+/// A listing as the agent tells it.
+#[derive(Deserialize)]
+struct Listed {
+    entries: Readable,
+    truncated: bool,
+}
+
+/// The entries that make sense, [`MAX_ENTRIES`] at most.
+struct Readable {
+    entries: Vec<FileEntry>,
+    told: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Entry(FileEntry),
+    Odd(IgnoredAny),
+}
+
+impl Listed {
+    fn cut_to(self, max: usize) -> Listing {
+        let Readable { mut entries, told } = self.entries;
+        entries.truncate(max);
+        Listing {
+            truncated: self.truncated || entries.len() < told,
+            entries,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = Readable;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of entries")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Readable, A::Error> {
+                let (mut entries, mut told) = (Vec::new(), 0);
+                while let Some(one) = all.next_element()? {
+                    told += 1;
+                    match one {
+                        Told::Entry(entry) if entries.len() < MAX_ENTRIES as usize => entries.push(entry),
+                        Told::Entry(_) | Told::Odd(_) => {}
+                    }
+                }
+                Ok(Readable { entries, told })
+            }
+        }
+
+        deserializer.deserialize_seq(Each)
+    }
 }
 
 /// What the agent says of what it can't do.
@@ -188,7 +250,9 @@ impl Transfer<'_> {
             Ok(frame) => frame,
             Err(problem) => return Ok(Err(problem)),
         };
-        let entry: FileEntry = understood(&frame)?;
+        let Some(entry) = entry(&frame) else {
+            return Ok(Err(not_understood(path)));
+        };
         let left = entry.size.min(max);
         Ok(Ok(Reading {
             entry,
@@ -229,9 +293,10 @@ impl Transfer<'_> {
             Ok(json) => json,
             Err(problem) => return Ok(Err(problem)),
         };
-        let mut listing: Listing = serde_json::from_slice(&json).map_err(|_| Lost)?;
-        listing.entries.truncate(wanted.max as usize);
-        Ok(Ok(listing))
+        Ok(match serde_json::from_slice::<Listed>(&json) {
+            Ok(listed) => Ok(listed.cut_to(wanted.max as usize)),
+            Err(_) => Err(not_understood(path)),
+        })
     }
 }
 
@@ -257,7 +322,7 @@ impl Writing {
         match done(&mut self.line, &self.path).await? {
             Ok(frame) => {
                 self.line.is_over();
-                Ok(Ok(understood(&frame)?))
+                Ok(entry(&frame).ok_or_else(|| not_understood(&self.path)))
             }
             Err(problem) => Ok(Err(problem)),
         }
@@ -317,9 +382,17 @@ async fn done(line: &mut Line, path: &str) -> Part<Frame> {
     }
 }
 
-/// An agent that can't be understood is one that somebody else speaks for.
-fn understood<T: for<'de> Deserialize<'de>>(frame: &Frame) -> Result<T, Lost> {
-    serde_json::from_slice(&frame.payload).map_err(|_| Lost)
+fn entry(frame: &Frame) -> Option<FileEntry> {
+    serde_json::from_slice(&frame.payload).ok()
+}
+
+/// What makes no sense is said of one file, and is no reason to end a session.
+fn not_understood(path: &str) -> FileProblem {
+    FileProblem {
+        path: path.to_owned(),
+        kind: FileProblemKind::Refused,
+        message: "what the sandbox says of it can't be understood".to_owned(),
+    }
 }
 
 fn problem(frame: &Frame, path: &str) -> FileProblem {

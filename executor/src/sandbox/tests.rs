@@ -41,8 +41,10 @@ struct Script {
     silent: AtomicBool,
     /// An agent does not end what it is told to end.
     stubborn: AtomicBool,
-    /// What an agent says of a listing, over and over.
-    listing: Mutex<Option<Bytes>>,
+    /// What an agent says of a listing.
+    listed: Mutex<String>,
+    /// What it says instead, over and over.
+    endless: Mutex<Option<Bytes>>,
     /// Agents that are told of end at once.
     kill_all: CancellationToken,
 }
@@ -128,13 +130,13 @@ async fn act(script: &Script, mut orders: DuplexStream, words: mpsc::Sender<Byte
                 word(b'x', id, br#"{"code":null,"signal":"SIGKILL","oom":false}"#),
                 word(b'k', id, br#"{"left":0}"#),
             ],
-            b'L' if script.listing.lock().is_none() => vec![
-                word(b'd', id, br#"{"entries":[],"truncated":false}"#),
-                word(b'z', id, b""),
-            ],
+            b'L' if script.endless.lock().is_none() => {
+                let told = script.listed.lock().clone();
+                vec![word(b'd', id, told.as_bytes()), word(b'z', id, b"")]
+            }
             b'L' => {
                 // It says so for as long as anybody listens, and comes to no end.
-                let told = script.listing.lock().clone()?;
+                let told = script.endless.lock().clone()?;
                 loop {
                     sleep(Duration::from_millis(100)).await;
                     words.send(word(b'd', id, &told)).await.ok()?;
@@ -338,7 +340,9 @@ async fn a_command_in_the_background_has_a_time_out_when_its_caller_gave_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_only_looked_at_becomes_idle_all_the_same() {
-    let sandboxes = table(&Pipes::default());
+    let engine = Pipes::default();
+    *engine.0.listed.lock() = r#"{"entries":[],"truncated":false}"#.to_owned();
+    let sandboxes = table(&engine);
     let (looked_at, used) = (
         sandboxes.open(wanted()).await.unwrap(),
         sandboxes.open(wanted()).await.unwrap(),
@@ -362,9 +366,32 @@ async fn a_session_that_is_only_looked_at_becomes_idle_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entry_that_makes_no_sense_is_left_out_of_its_listing_and_ends_no_session() {
+    let engine = Pipes::default();
+    let sandboxes = table(&engine);
+    let session = sandboxes.open(wanted()).await.unwrap();
+    let found = sandboxes.find(&theirs(&session)).unwrap();
+    let entry = |path: &str, modified: &str| {
+        format!(r#"{{"path":"{path}","kind":"file","size":1,"modifiedMs":{modified},"mode":420}}"#)
+    };
+    let (sound, odd) = (
+        entry("/workspace/a", "1"),
+        entry("/workspace/b", "100000000000000000000"),
+    );
+    *engine.0.listed.lock() = format!(r#"{{"entries":[{odd},{sound}],"truncated":false}}"#);
+    let list = async || found.transfer().await.unwrap().list("", true, 10).await.unwrap();
+    let listing = list().await.unwrap();
+    assert_eq!((listing.entries.len(), listing.truncated), (1, true));
+    assert_eq!(listing.entries[0].path, "/workspace/a");
+    *engine.0.listed.lock() = "no JSON".to_owned();
+    assert_eq!(list().await.unwrap_err().kind, FileProblemKind::Refused);
+    assert_eq!(sandboxes.snapshot().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_listing_is_held_up_to_what_its_entries_can_take() {
     let engine = Pipes::default();
-    *engine.0.listing.lock() = Some(vec![b' '; 60_000].into());
+    *engine.0.endless.lock() = Some(vec![b' '; 60_000].into());
     let sandboxes = table(&engine);
     let session = sandboxes.open(wanted()).await.unwrap();
     let found = sandboxes.find(&theirs(&session)).unwrap();
@@ -383,7 +410,7 @@ async fn a_listing_is_held_up_to_what_its_entries_can_take() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_comes_to_no_end_of_a_listing_takes_nobody_else_s_turn_for_long() {
     let engine = Pipes::default();
-    *engine.0.listing.lock() = Some(Bytes::from_static(b"["));
+    *engine.0.endless.lock() = Some(Bytes::from_static(b"["));
     let sandboxes = table(&engine);
     let session = sandboxes.open(wanted()).await.unwrap();
     let found = sandboxes.find(&theirs(&session)).unwrap();

@@ -387,11 +387,13 @@
   const namesOf = (path) => path.split('/').filter((name) => name !== '');
   const kindOf = (stat) =>
     stat.isFile() ? 'file' : stat.isDirectory() ? 'directory' : stat.isSymbolicLink() ? 'symlink' : 'other';
+  /** A command may have set any time, also one that is no whole number of 64 bits. */
+  const within = (ms) => Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, ms)) || 0;
   const entryOf = (names, stat) => ({
     path: [WORKSPACE, ...names].join('/'),
     kind: kindOf(stat),
     size: stat.size,
-    modifiedMs: Math.trunc(stat.mtimeMs),
+    modifiedMs: within(Math.trunc(stat.mtimeMs)),
     mode: stat.mode & 0o7777,
   });
 

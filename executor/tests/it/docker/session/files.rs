@@ -59,6 +59,19 @@ async fn files_go_in_and_come_out_as_they_are_many_at_a_time() {
         sandbox.list("nothing", false, 2).await.problem.unwrap().kind(),
         FileProblemKind::NotFound
     );
+
+    // A command may set any time; the file is listed and read all the same.
+    assert_eq!(
+        sandbox.sh("touch -d @100000000000000000 a/b/binary; true").await["exitCode"],
+        0
+    );
+    let listing = sandbox.list("a/b", false, 10).await;
+    assert_eq!(
+        (listing.entries.len(), listing.truncated),
+        (1, false),
+        "{listing:?}"
+    );
+    assert!(sandbox.read(&["a/b/binary"]).await[0].is_ok());
     rig.finish().await;
 }
 
