@@ -19,6 +19,7 @@ pub(super) enum Order {
     Read = b'R',
     Next = b'N',
     List = b'L',
+    Offers = b'P',
     Abort = b'A',
 }
 

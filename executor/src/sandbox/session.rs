@@ -10,7 +10,7 @@ use dynamic_mcp_shared::job::{RejectReason, Rejection, SandboxSession};
 use dynamic_mcp_shared::limits::ByteSize;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use super::agent::Agent;
 use super::background::{Background, Backgrounds, CommandStatus};
 use super::captured::{Exit, unable};
 use super::commands::Ran;
-use super::frames::Word;
+use super::frames::{Order, Word};
 use super::{Lost, path};
 use crate::engine::Engine;
 
@@ -248,7 +248,7 @@ impl Session {
 
     // ---- packages
 
-    /// Makes exactly these packages what code in the workspace finds, once for each lock.
+    /// Makes exactly these packages what code in the workspace finds, once for each lock unless a command removed them.
     pub(super) async fn install(
         self: &Arc<Self>,
         engine: &Arc<dyn Engine>,
@@ -256,13 +256,31 @@ impl Session {
     ) -> Result<(), Rejection> {
         let key = sha256_hex(lock)[..16].to_owned();
         let mut offered = self.packages.lock().await;
-        if offered.as_deref() == Some(&key) {
+        if offered.as_deref() == Some(&key) && self.offers(&key).await.map_err(no_longer)? {
             return Ok(());
         }
         *offered = None;
         self.unpack(engine, lock, &key).await?;
         *offered = Some(key);
         Ok(())
+    }
+
+    async fn offers(&self, key: &str) -> Result<bool, Lost> {
+        #[derive(Serialize)]
+        struct Offers {
+            folder: String,
+        }
+        #[derive(Deserialize)]
+        struct Offered {
+            there: bool,
+        }
+        let wanted = Offers {
+            folder: folder_of(key),
+        };
+        let mut line = self.agent.transfer(Order::Offers, &wanted).await?;
+        let frame = line.answer().await?;
+        line.is_over();
+        Ok(serde_json::from_slice(&frame.payload).is_ok_and(|Offered { there }| there))
     }
 
     async fn unpack(&self, engine: &Arc<dyn Engine>, lock: &[u8], key: &str) -> Result<(), Rejection> {
@@ -276,17 +294,13 @@ impl Session {
             reason: RejectReason::Dependencies,
             message,
         };
-        let lost = |lost: Lost| Rejection {
-            reason: RejectReason::SessionLost,
-            message: lost.to_string(),
-        };
         let mut archive = engine.packages(&self.told.tenant, &self.told.image, lock).await?;
         let wanted = Unpack {
             program: "unpack",
-            folder: format!("{}/.packages/{key}", path::WORKSPACE),
+            folder: folder_of(key),
             max: 2_000,
         };
-        let mut line = self.agent.start(&wanted).await.map_err(lost)?;
+        let mut line = self.agent.start(&wanted).await.map_err(no_longer)?;
         let mut read = 0;
         while let Some(chunk) = archive.next().await {
             let chunk = chunk.map_err(|message| Rejection {
@@ -300,12 +314,12 @@ impl Session {
                     ByteSize(MAX_ARCHIVE_BYTES)
                 )));
             }
-            line.input(&chunk).await.map_err(lost)?;
+            line.input(&chunk).await.map_err(no_longer)?;
         }
-        line.input(&[]).await.map_err(lost)?;
+        line.input(&[]).await.map_err(no_longer)?;
         let mut said = String::new();
         loop {
-            let frame = line.next().await.map_err(lost)?;
+            let frame = line.next().await.map_err(no_longer)?;
             match frame.word {
                 Word::Exited => {
                     let exit = Exit::read(&frame);
@@ -324,6 +338,18 @@ impl Session {
                 _ => {}
             }
         }
+    }
+}
+
+/// Where the packages of a lock are unpacked.
+fn folder_of(key: &str) -> String {
+    format!("{}/.packages/{key}", path::WORKSPACE)
+}
+
+fn no_longer(lost: Lost) -> Rejection {
+    Rejection {
+        reason: RejectReason::SessionLost,
+        message: lost.to_string(),
     }
 }
 

@@ -6,7 +6,7 @@
 //
 //   told  S start a process {program, …} · I bytes for its stdin, empty: its end · K kill it and all that came of it
 //         W begin a file {path, size, mode} · D its next bytes · C it is whole · R read a file {path, max} · N its next bytes
-//         L list {path, recursive, max} · A give a transfer up
+//         L list {path, recursive, max} · P are packages still there {folder} · A give a transfer up
 //   said  h hello · o r stdout, stderr · g bytes left out {stream, bytes} · a stdin was taken · x it has ended
 //         {code, signal, oom} · e it can't begin {message} · k killed {left} · y done {…} · n not done {kind, message}
 //         d bytes · z no more bytes
@@ -128,15 +128,30 @@
     return [NODE, RUNNER, String(wanted.heapMib), wanted.module];
   };
 
+  const PACKAGES = `${WORKSPACE}/node_modules`;
+  /** What was in each installed folder when it was offered. */
+  const installed = new Map();
+
   /** Makes an installed folder the one that Node.js finds from the workspace; one of the user's own stays. */
   const offerPackages = (folder) => {
-    const link = `${WORKSPACE}/node_modules`;
-    const found = fs.lstatSync(link, { throwIfNoEntry: false });
-    if (found && !found.isSymbolicLink()) throw new Error(`${link} is there already and is not ours`);
+    const found = fs.lstatSync(PACKAGES, { throwIfNoEntry: false });
+    if (found && !found.isSymbolicLink()) throw new Error(`${PACKAGES} is there already and is not ours`);
     const fresh = `${WORKSPACE}/${TEMPORARY}node_modules`;
     fs.rmSync(fresh, { force: true });
     fs.symlinkSync(`${folder}/node_modules`, fresh);
-    fs.renameSync(fresh, link);
+    fs.renameSync(fresh, PACKAGES);
+    installed.set(folder, fs.readdirSync(`${folder}/node_modules`));
+  };
+
+  /** Whether it still is: a command may have removed it, or what is in it. */
+  const offersPackages = ({ folder }) => {
+    try {
+      const offered = `${folder}/node_modules`;
+      const there = new Set(fs.readdirSync(offered));
+      return fs.readlinkSync(PACKAGES) === offered && installed.get(folder).every((name) => there.has(name));
+    } catch {
+      return false;
+    }
   };
 
   class Running {
@@ -566,6 +581,7 @@
       sendAll('d', id, Buffer.from(JSON.stringify(list(JSON.parse(payload)))));
       send('z', id, Buffer.alloc(0));
     },
+    P: (id, payload) => tell('y', id, { there: offersPackages(JSON.parse(payload)) }),
     A: (id) => close(id),
   };
 

@@ -39,6 +39,15 @@ async fn code_imports_what_it_declared_and_what_was_declared_last_stays() {
     assert_eq!(result(&sandbox.run(job(None)).await), json!(true));
     // They are the session's own from then on, and other commands find them as well.
     assert_eq!(sandbox.sh("ls node_modules").await["stdout"], "is-number\n");
+    // What a command removes is installed again when it is declared again.
+    for removed in ["node_modules", "node_modules/*", ".packages"] {
+        assert_eq!(sandbox.sh(&format!("rm -r {removed}")).await["exitCode"], 0);
+        assert_eq!(
+            result(&sandbox.run(job(Some(lock.clone()))).await),
+            json!(true),
+            "{removed}"
+        );
+    }
     let volumes = volumes_of(&rig.docker.identity.id);
     rig.finish().await;
     remove(&volumes);
