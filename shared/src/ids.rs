@@ -16,6 +16,9 @@ pub struct InvalidId {
 
 macro_rules! prefixed_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        prefixed_id!($(#[$doc])* $name, $prefix, simple);
+    };
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $form:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -27,7 +30,7 @@ macro_rules! prefixed_id {
             /// A new id that sorts by the time it was made.
             #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
             pub fn generate() -> Self {
-                Self(format!(concat!($prefix, "{}"), Uuid::now_v7().simple()))
+                Self(format!(concat!($prefix, "{}"), Uuid::now_v7().$form()))
             }
 
             pub fn as_str(&self) -> &str {
@@ -85,9 +88,10 @@ prefixed_id!(
     "rep_"
 );
 prefixed_id!(
-    /// A sandbox session. Its prefix is part of the contract with clients.
+    /// A sandbox session. Its form is part of the contract with clients: a prefix and a UUID as they are usually written.
     SandboxId,
-    "mcp-sbx-"
+    "mcp-sbx-",
+    hyphenated
 );
 prefixed_id!(
     /// A command that runs in a sandbox session, in the background or not.

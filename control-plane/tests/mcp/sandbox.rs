@@ -31,7 +31,9 @@ async fn a_session_is_opened_used_listed_and_stopped() {
     let rig = Rig::new().await;
     let opened = ask(&rig, "sandbox.initialize", json!({"timeoutMs": 5000})).await;
     let id = opened["sessionId"].as_str().expect("an id");
-    assert!(id.starts_with("mcp-sbx-"), "{id}");
+    let uuid = id.strip_prefix("mcp-sbx-").unwrap_or_default();
+    let parts: Vec<_> = uuid.split('-').map(str::len).collect();
+    assert_eq!(parts, [8, 4, 4, 4, 12], "{id}");
     assert_eq!(
         (&opened["image"], &opened["timeoutMs"]),
         (&json!("node:lts-slim"), &json!(5000))
@@ -312,7 +314,7 @@ async fn files_under_out_are_resources_of_their_owner_alone() {
     assert_eq!(read["contents"][0]["blob"], "/wA=");
 
     let nobody = ask_as(&rig, &somebody("other"), "resources/read", json!({"uri": uri})).await;
-    let never = uri.replace(&id, "mcp-sbx-00000000000000000000000000000000");
+    let never = uri.replace(&id, "mcp-sbx-00000000-0000-0000-0000-000000000000");
     let unknown = ask_as(&rig, &somebody("other"), "resources/read", json!({"uri": never})).await;
     let text = |answer: &Value| answer["error"]["message"].clone();
     assert!(!text(&nobody).is_null());
@@ -346,7 +348,7 @@ async fn to_anybody_else_a_session_never_existed() {
         .as_str()
         .expect("an id")
         .to_owned();
-    let never = "mcp-sbx-00000000000000000000000000000000";
+    let never = "mcp-sbx-00000000-0000-0000-0000-000000000000";
     let mut bob = somebody("acme");
     std::sync::Arc::make_mut(&mut bob.principal).subject = "bob".to_owned();
     for who in [somebody("globex"), bob] {
