@@ -41,7 +41,8 @@
 
   // A command can raise what makes the kernel choose it when memory runs out, and never lower it again.
   const FIRST_TO_GO = 'echo 1000 2>/dev/null >/proc/self/oom_score_adj; ';
-  const SHELL = `${FIRST_TO_GO}exec /bin/sh -c "$0"`;
+  // The command comes by a descriptor: a list of processes must not show it.
+  const SHELL = `${FIRST_TO_GO}set -- "$(cat <&3)"; exec 3<&-; eval "shift; $1"`;
   const NODE = `${FIRST_TO_GO}exec node --max-old-space-size="$1" -e "$0" "$2" 3<&0 4>&1 5>&2 </dev/null`;
   const UNPACK = `${FIRST_TO_GO}set -e; mkdir -p "$0"; cd "$0"; exec tar -x -f - --no-same-owner`;
 
@@ -123,7 +124,7 @@
   };
 
   const argumentsOf = (wanted) => {
-    if (wanted.program === 'shell') return [SHELL, wanted.command];
+    if (wanted.program === 'shell') return [SHELL];
     if (wanted.program === 'unpack') return [UNPACK, wanted.folder];
     return [NODE, RUNNER, String(wanted.heapMib), wanted.module];
   };
@@ -168,7 +169,7 @@
         cwd: WORKSPACE,
         env: { PATH: process.env.PATH, HOME: WORKSPACE, TMPDIR: '/tmp', LANG: 'C.UTF-8', [MARK]: String(id) },
         detached: true,
-        stdio: [takesInput ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+        stdio: takesInput ? ['pipe', 'pipe', 'pipe'] : ['ignore', 'pipe', 'pipe', 'pipe'],
       });
       this.child.on('error', (error) => {
         if (this.child.pid !== undefined) return;
@@ -181,7 +182,12 @@
       } catch {
         // It has ended, or the image's kernel forbids it.
       }
-      if (takesInput) this.child.stdin.on('error', () => {});
+      if (takesInput) {
+        this.child.stdin.on('error', () => {});
+      } else {
+        this.child.stdio[3].on('error', () => {});
+        this.child.stdio[3].end(wanted.command);
+      }
       this.child.stdout.on('data', (bytes) => this.printed('o', bytes));
       this.child.stderr.on('data', (bytes) => this.printed('r', bytes));
       this.child.on('exit', (code, signal) => {

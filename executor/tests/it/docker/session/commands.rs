@@ -56,6 +56,12 @@ async fn commands_run_in_order_in_a_workspace_that_stays_and_stop_at_the_first_t
         "1000\n10\n1000\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n"
     );
     assert_eq!(sandbox.sh("kill -9 $$").await["signal"], "SIGKILL");
+    let arguments = sandbox
+        .sh("# secret words\nfor of in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $of; done; echo $# $0")
+        .await;
+    let shown = arguments["stdout"].as_str().unwrap();
+    assert!(shown.ends_with("0 /bin/sh\n"), "{shown}");
+    assert!(!shown.contains("secret"), "{shown}");
     rig.finish().await;
 }
 
