@@ -66,7 +66,7 @@ impl App {
         let readiness = Readiness::default();
         let audit = Audit::open(&settings.audit, clock.clone(), readiness.clone())?;
         let redis = match &settings.redis {
-            Some(config) => Some(Redis::start(config, readiness.clone(), &lifecycle).await?),
+            Some(config) => Some(Redis::start(config, readiness.clone()).await?),
             None => None,
         };
         let registry = store::open(&settings.registry.backend, clock.clone(), &lifecycle).await?;
@@ -265,6 +265,9 @@ impl App {
             tracing::warn!("some tasks did not end in time");
         }
         self.executors.shutdown().await;
+        if let Some(redis) = &self.redis {
+            redis.stop().await;
+        }
         self.registry.close().await;
         if !self.audit.flush_and_close().await {
             tracing::error!("the last audit lines could not be written");

@@ -18,12 +18,13 @@ mod subscription;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::readiness::Readiness;
 use parking_lot::RwLock;
 use redis::aio::ConnectionLike;
 use redis::{Cmd, FromRedisValue, Pipeline, ScriptInvocation};
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use self::config::RedisConfig;
 pub use self::error::RedisError;
@@ -48,28 +49,35 @@ struct Inner {
     up: watch::Sender<bool>,
     /// A command did not come back.
     suspected: Notify,
+    keeper: TaskTracker,
+    stop: CancellationToken,
 }
 
 impl Redis {
-    /// Connects, or goes on without for now: the lifecycle runs what gets it back.
+    /// Connects, or goes on without for now. What gets it back works until [`Self::stop`]: who shuts down still needs it.
     ///
     /// # Errors
     /// When what is configured can't be an address.
-    pub async fn start(
-        config: &RedisConfig,
-        readiness: Readiness,
-        lifecycle: &Lifecycle,
-    ) -> Result<Self, RedisError> {
+    pub async fn start(config: &RedisConfig, readiness: Readiness) -> Result<Self, RedisError> {
         let redis = Self(Arc::new(Inner {
             dialer: Dialer::new(config)?,
             keys: Keys::new(&config.prefix),
             link: RwLock::default(),
             up: watch::Sender::new(false),
             suspected: Notify::new(),
+            keeper: TaskTracker::new(),
+            stop: CancellationToken::new(),
         }));
         redis.first_connect(&readiness).await;
-        lifecycle.spawn(redis.clone().keep(readiness, lifecycle.soft().clone()));
+        redis.0.keeper.spawn(redis.clone().keep(readiness));
+        redis.0.keeper.close();
         Ok(redis)
+    }
+
+    /// To be called when nobody uses it any more.
+    pub async fn stop(&self) {
+        self.0.stop.cancel();
+        self.0.keeper.wait().await;
     }
 
     pub fn keys(&self) -> &Keys {

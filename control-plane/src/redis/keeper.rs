@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use dynamic_mcp_shared::readiness::Readiness;
-use tokio_util::sync::CancellationToken;
 
 use super::{PART, Redis, look_up};
 
@@ -16,7 +15,8 @@ impl Redis {
         self.look(readiness).await;
     }
 
-    pub(super) async fn keep(self, readiness: Readiness, stop: CancellationToken) {
+    pub(super) async fn keep(self, readiness: Readiness) {
+        let stop = self.0.stop.clone();
         loop {
             let rest = if *self.0.up.borrow() {
                 LOOK_EVERY

@@ -91,9 +91,7 @@ pub async fn replica(url: &str, config: RedisGuardConfig) -> Replica {
 
 pub async fn replica_of(redis: &RedisConfig, config: RedisGuardConfig) -> Replica {
     let lifecycle = Lifecycle::new(Duration::from_secs(1));
-    let redis = Redis::start(redis, Readiness::default(), &lifecycle)
-        .await
-        .unwrap();
+    let redis = Redis::start(redis, Readiness::default()).await.unwrap();
     let guard = RedisGuard::start(config, redis.clone(), ReplicaId::generate(), &lifecycle);
     Replica {
         guard: Arc::new(guard),

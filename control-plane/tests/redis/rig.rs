@@ -29,7 +29,7 @@ pub async fn connect(config: &RedisConfig) -> Connected {
     let readiness = Readiness::default();
     readiness.set_loaded();
     let lifecycle = Lifecycle::new(Duration::from_secs(1));
-    let redis = Redis::start(config, readiness.clone(), &lifecycle).await.unwrap();
+    let redis = Redis::start(config, readiness.clone()).await.unwrap();
     Connected {
         redis,
         readiness,

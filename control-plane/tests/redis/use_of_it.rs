@@ -75,7 +75,6 @@ async fn what_is_published_is_heard_in_order() {
 
 #[tokio::test]
 async fn an_address_that_can_not_be_one_is_named_by_its_setting() {
-    let lifecycle = Lifecycle::new(SOON);
     let directory = tempfile::tempdir().unwrap();
     let empty = directory.path().join("ca.pem");
     std::fs::write(&empty, "nothing").unwrap();
@@ -90,7 +89,7 @@ async fn an_address_that_can_not_be_one_is_named_by_its_setting() {
         (with_ca("/does/not/exist"), "MCP_REDIS_CA_FILE"),
         (with_ca(empty.to_str().unwrap()), "MCP_REDIS_CA_FILE"),
     ] {
-        match Redis::start(&config, Readiness::default(), &lifecycle).await {
+        match Redis::start(&config, Readiness::default()).await {
             Err(RedisError::Config { setting: named, .. }) => assert_eq!(named, setting),
             other => panic!("{other:?}"),
         }

@@ -40,9 +40,7 @@ impl Replica {
             ca_file: None,
             prefix: "test".to_owned(),
         };
-        let redis = Redis::start(&config, Readiness::default(), &lifecycle)
-            .await
-            .unwrap();
+        let redis = Redis::start(&config, Readiness::default()).await.unwrap();
         let admission = Arc::new(Admission {
             join_token: JoinToken::random(),
             trust: None,

@@ -43,7 +43,7 @@ pub async fn measure(report: &mut Report) -> Result<()> {
 
     let (_server, url) = start_redis().await?;
     let lifecycle = Lifecycle::new(Duration::from_secs(1));
-    let redis = connect(&url, &lifecycle).await?;
+    let redis = connect(&url).await?;
     let config = RedisGuardConfig {
         guard: CONFIG,
         on_loss: OnStoreLoss::Closed,
@@ -156,14 +156,14 @@ async fn start_redis() -> Result<(Child, String)> {
     Ok((server, format!("redis://127.0.0.1:{port}/0")))
 }
 
-async fn connect(url: &str, lifecycle: &Lifecycle) -> Result<Redis> {
+async fn connect(url: &str) -> Result<Redis> {
     let config = RedisConfig {
         url: url.into(),
         is_cluster: false,
         ca_file: None,
         prefix: "bench".to_owned(),
     };
-    let redis = Redis::start(&config, Readiness::default(), lifecycle).await?;
+    let redis = Redis::start(&config, Readiness::default()).await?;
     tokio::time::timeout(Duration::from_secs(10), redis.up().wait_for(|up| *up))
         .await
         .context("Redis is up")??;
