@@ -40,7 +40,7 @@ use self::alone::Alone;
 use self::held::Held;
 use self::permit::RedisPermit;
 use self::refused::Refused;
-use self::returns::Returns;
+use self::returns::{Count, Return, Returns};
 use self::store::{Ask, Store, StoreError, Take};
 use self::waiters::{Told, Waiter, Waiters};
 use super::advice::{Advice, whole_ms};
@@ -281,7 +281,16 @@ impl Shared {
             number: self.next_number(),
             wait,
         };
-        Ok(match self.store.take(&ask).await? {
+        let taken = self.store.take(&ask).await;
+        if taken.as_ref().is_err_and(StoreError::is_loss) {
+            // Redis may have given it a slot all the same, of which nobody heard.
+            self.returns.push(Return::new(
+                self.store.ticket(&scope.tenant, ask.number),
+                scope.clone(),
+                Count::Nothing,
+            ));
+        }
+        Ok(match taken? {
             Take::Granted { ticket } => self.begun(ticket, scope, asked_at),
             Take::Waiting { ticket, taken } => Asked::Waiting(Waiter::new(self, ticket, scope, share, taken)),
             Take::Busy(taken) => Asked::Refused(self.advice.refusal(taken)),

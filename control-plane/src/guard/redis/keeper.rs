@@ -10,6 +10,7 @@ use super::Shared;
 use super::held::tenant_of;
 use super::returns::{Count, Return};
 use super::store::StoreError;
+use super::waiters::Told;
 use crate::guard::Scope;
 use crate::metric_names;
 
@@ -95,7 +96,9 @@ impl Shared {
             epoch = renewed.epoch;
         }
         // Only now, so that with a batch that failed all of them are counted in again.
-        self.store.know(epoch);
+        if self.store.know(epoch) {
+            self.waiters.tell_all(Told::Anew);
+        }
         self.go_together();
         Ok(())
     }
@@ -126,11 +129,7 @@ impl Shared {
                 tenant,
                 name: String::new(),
             };
-            self.returns.push(Return {
-                ticket,
-                scope,
-                count: Count::Nothing,
-            });
+            self.returns.push(Return::new(ticket, scope, Count::Nothing));
         }
     }
 

@@ -67,14 +67,14 @@ impl Drop for RedisPermit {
         }
         self.shared.advice.learn(self.begun.elapsed());
         self.shared.held.remove(&self.ticket);
-        self.shared.returns.push(Return {
-            ticket: std::mem::take(&mut self.ticket),
-            scope: self.scope.clone(),
-            count: if self.failed {
-                Count::Failed
-            } else {
-                Count::Nothing
-            },
-        });
+        let count = if self.failed {
+            Count::Failed
+        } else {
+            Count::Nothing
+        };
+        let ticket = std::mem::take(&mut self.ticket);
+        self.shared
+            .returns
+            .push(Return::new(ticket, self.scope.clone(), count));
     }
 }

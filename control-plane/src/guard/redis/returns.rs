@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::super::Scope;
 use super::Shared;
@@ -14,6 +15,8 @@ use super::Shared;
 const BATCH: usize = 200;
 /// How often it is looked, in a shutdown, whether all is back.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How soon it is tried again while Redis is away.
+const TRY_EVERY: Duration = Duration::from_millis(250);
 
 /// A slot, or the place of a call that waits no more.
 #[derive(Debug)]
@@ -21,6 +24,18 @@ pub(super) struct Return {
     pub(super) ticket: String,
     pub(super) scope: Scope,
     pub(super) count: Count,
+    since: Instant,
+}
+
+impl Return {
+    pub(super) fn new(ticket: String, scope: Scope, count: Count) -> Self {
+        Self {
+            ticket,
+            scope,
+            count,
+            since: Instant::now(),
+        }
+    }
 }
 
 /// What is counted with it.
@@ -54,6 +69,12 @@ impl Returns {
         self.some.notify_one();
     }
 
+    /// For another try, but for those that have come back by their expiry.
+    fn keep(&self, mut batch: Vec<Return>, length: Duration) {
+        batch.retain(|back| back.since.elapsed() < length);
+        self.waiting.lock().append(&mut batch);
+    }
+
     fn take(&self) -> Vec<Return> {
         let mut waiting = self.waiting.lock();
         let most = waiting.len().min(BATCH);
@@ -67,9 +88,13 @@ pub(super) async fn give_back(shared: Arc<Shared>) {
     loop {
         let batch = shared.returns.take();
         if !batch.is_empty() {
-            // Once: what does not arrive comes back by its expiry.
-            if let Err(error) = shared.store.give_back(&batch).await {
-                tracing::debug!(%error, slots = batch.len(), "slots come back by their expiry");
+            let Err(error) = shared.store.give_back(&batch).await else {
+                continue;
+            };
+            tracing::debug!(%error, slots = batch.len(), "slots were not given back");
+            if error.is_loss() && !soft.is_cancelled() {
+                shared.returns.keep(batch, shared.config.lease.length);
+                let _stopped = tokio::time::timeout(TRY_EVERY, soft.cancelled()).await;
             }
         } else if soft.is_cancelled() {
             if shared.is_idle() {

@@ -231,9 +231,10 @@ impl Store {
         })
     }
 
-    /// From now on leases are of that life of the state.
-    pub(super) fn know(&self, epoch: String) {
-        *self.epoch.write() = epoch;
+    /// From now on leases are of that life of the state. Answers whether they were of another one: nobody waits in this one.
+    pub(super) fn know(&self, epoch: String) -> bool {
+        let before = std::mem::replace(&mut *self.epoch.write(), epoch.clone());
+        !before.is_empty() && before != epoch
     }
 
     /// This replica lives no more.

@@ -159,11 +159,9 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         self.shared.waiters.remove(&self.ticket);
         if !self.has_begun {
-            self.shared.returns.push(Return {
-                ticket: self.ticket.clone(),
-                scope: self.scope.clone(),
-                count: self.count,
-            });
+            self.shared
+                .returns
+                .push(Return::new(self.ticket.clone(), self.scope.clone(), self.count));
         }
     }
 }

@@ -12,7 +12,10 @@
 --         {"epoch", the epoch} when the caller knows another one: nothing was done
 
 local epoch = open()
-if epoch ~= KNOWN_EPOCH then return { 'epoch', epoch } end
+if epoch ~= KNOWN_EPOCH then
+  close()
+  return { 'epoch', epoch }
+end
 
 local BEGUN, HELD, TENANT_BEGUN, TENANT_HELD, COUNTS, USED = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local TENANT, PERMIT, SCOPE, LIMIT, WEIGHT = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
