@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dynamic_mcp_shared::ids::{ExecutorId, TenantId};
-use dynamic_mcp_shared::job::{Dependency, Finished, Job, JobEvent};
+use dynamic_mcp_shared::job::{Dependency, Finished, Job, JobEvent, RejectReason};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -95,17 +95,36 @@ impl Scheduler {
         cancel: &CancellationToken,
     ) -> Scheduled {
         let mut tried: Vec<ExecutorId> = Vec::new();
+        // They said so themselves: what is known of them here is a moment old.
+        let mut full: Vec<ExecutorId> = Vec::new();
         let mut last_refusal: Option<(NeverStarted, String)> = None;
         let give_up_at = Instant::now() + self.config.max_wait;
         loop {
+            if full.len() == retry::MAX_ATTEMPTS {
+                full.clear();
+                let _cancelled = tokio::time::timeout(LOOK_AGAIN, cancel.cancelled()).await;
+            }
             let asked = Instant::now();
+            let until = if full.is_empty() {
+                give_up_at
+            } else {
+                give_up_at.min(asked + LOOK_AGAIN)
+            };
+            let not_there = [&tried[..], &full[..]].concat();
             let node = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Scheduled::Cancelled,
-                node = self.place(Need::of(&job), &tried, give_up_at).instrument(tracing::info_span!("place")) => node,
+                node = self.place(Need::of(&job), &not_there, until).instrument(tracing::info_span!("place")) => node,
             };
             let node = match (node, last_refusal.take()) {
                 (Ok(node), _) => node,
+                (Err(_), refusal) if !full.is_empty() && Instant::now() < give_up_at => {
+                    // Their slots may be free again.
+                    full.clear();
+                    last_refusal = refusal;
+                    let _cancelled = tokio::time::timeout(LOOK_AGAIN, cancel.cancelled()).await;
+                    continue;
+                }
                 (Err(_), Some((kind, message))) => return Scheduled::NeverStarted { kind, message },
                 (Err(refusal), None) => return refusal.into(),
             };
@@ -120,6 +139,13 @@ impl Scheduler {
                 }
                 Attempt::Interrupted { message } => return Scheduled::Interrupted { executor, message },
                 Attempt::Cancelled => return Scheduled::Cancelled,
+                Attempt::NeverStarted {
+                    reason: RejectReason::NoCapacity,
+                    message,
+                } if Instant::now() < give_up_at => {
+                    full.push(executor);
+                    last_refusal = Some((NeverStarted::NoCapacity, message));
+                }
                 Attempt::NeverStarted { reason, message } => {
                     tracing::warn!(job.id = %job.id, executor.id = %executor, reason = reason.as_str(), message, "a node did not start the job");
                     let kind = retry::kind(reason);
