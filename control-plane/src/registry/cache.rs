@@ -91,17 +91,14 @@ impl ToolCache {
     }
 
     /// The tools after another look at the store, for a caller who names one that is not known: another replica may have
-    /// made it a moment ago. Nothing where such a look was had a moment ago, too, or the store does not answer.
+    /// made it a moment ago. Looks come with a pause between them, and who asks meanwhile shares the next one. Nothing where
+    /// the store does not answer.
     pub async fn look_again(&self, tenant: &TenantId) -> Option<TenantTools> {
-        let mut has_looked = false;
         for owner in [tenant, &TenantId::shared()] {
-            if self.inner.slot(owner).may_look_again() {
-                self.refresh(owner).await.ok()?;
-                has_looked = true;
-            }
-        }
-        if !has_looked {
-            return None;
+            let slot = self.inner.slot(owner);
+            let ticket = slot.new_ticket();
+            slot.rest_before_a_look().await;
+            self.inner.reload(owner, &slot, ticket).await.ok()?;
         }
         self.tools(tenant).await.ok()
     }

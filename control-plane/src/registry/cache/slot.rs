@@ -72,15 +72,13 @@ impl Slot {
         }
     }
 
-    /// Whether the store may be looked at for a name that is not known; if so, not again for a while.
-    pub(super) fn may_look_again(&self) -> bool {
-        let now = Instant::now();
-        let mut looked = self.looked_again.lock();
-        let may = looked.is_none_or(|looked| now.duration_since(looked) >= LOOK_AGAIN_EVERY);
-        if may {
-            *looked = Some(now);
+    /// Until the store may be looked at again for a name that is not known.
+    pub(super) async fn rest_before_a_look(&self) {
+        let due = (*self.looked_again.lock()).map(|looked| looked + LOOK_AGAIN_EVERY);
+        if let Some(due) = due {
+            tokio::time::sleep_until(due).await;
         }
-        may
+        *self.looked_again.lock() = Some(Instant::now());
     }
 
     pub(super) fn kib(&self) -> u32 {
