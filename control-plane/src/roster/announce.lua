@@ -14,6 +14,14 @@ for i = 2, #KEYS do
     if current < epoch then
       redis.call('DEL', KEYS[i])
     end
+    local fields = redis.call('HGETALL', KEYS[i])
+    for field = 1, #fields, 2 do
+      local name = fields[field]
+      -- A replica that has vouched for it and is no more.
+      if name ~= 'epoch' and name ~= 'record' and tonumber(fields[field + 1]) <= now then
+        redis.call('HDEL', KEYS[i], name)
+      end
+    end
     redis.call('HSET', KEYS[i], 'epoch', ARGV[at + 1], 'record', said, replica, ends)
     redis.call('PEXPIRE', KEYS[i], ttl)
     redis.call('ZADD', KEYS[1], ends, id)
