@@ -10,7 +10,7 @@ use rmcp::transport::streamable_http_server::session::SessionManager as _;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
-use super::bus::{Content, Letter, News};
+use super::bus::{Content, Letter, News, Piece};
 use super::names::{self, For};
 use super::{BusError, Session, Sessions, SessionsError};
 
@@ -104,7 +104,7 @@ impl<H: ServerHandler> Sessions<H> {
 
     async fn read(&self, letter: Letter) {
         let Some(session) = self.copy(&letter.session) else {
-            return;
+            return self.has_no_copy(letter).await;
         };
         let reading = self.read_of(&session, letter.content);
         match tokio::time::timeout(DEADLINE, reading).await {
@@ -113,6 +113,15 @@ impl<H: ServerHandler> Sessions<H> {
                 tracing::warn!(%error, "what another replica said of a session could not be done")
             }
             Err(_) => tracing::warn!("what another replica said of a session could not be done in time"),
+        }
+    }
+
+    /// Whoever waits for the rest of a stream would wait for as long as this replica lives.
+    async fn has_no_copy(&self, letter: Letter) {
+        if let Content::Resume { to, token, .. } = letter.content
+            && let Err(error) = self.bus.relay(&letter.session, &to, &token, Piece::End).await
+        {
+            tracing::debug!(%error, "another replica can't be told that a stream has ended");
         }
     }
 

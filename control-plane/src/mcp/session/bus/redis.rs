@@ -11,6 +11,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use redis::Value;
 use rmcp::model::ServerJsonRpcMessage;
+use tokio::sync::watch;
 
 use super::scripts::Scripts;
 use super::{
@@ -266,13 +267,14 @@ impl SessionBus for SharedSessions {
             session: id.to_owned(),
             content: Content::Ended,
         };
-        self.0.tell(copies, &letter).await?;
+        let told = self.0.tell(copies, &letter).await;
         let counts = self.0.counts();
         let mut withdraw = self.0.scripts.withdraw.key(&counts.all);
         withdraw.key(&counts.tenants).key(&counts.busy);
         withdraw.key(format!("{}{tenant}", counts.of_tenant));
         withdraw.arg(tenant.as_str()).arg(id);
-        Ok(self.0.redis.invoke(&withdraw).await?)
+        let () = self.0.redis.invoke(&withdraw).await?;
+        told
     }
 
     async fn keep(&self, id: &str, kept: Kept) -> Result<(), BusError> {
@@ -395,6 +397,7 @@ impl SessionBus for SharedSessions {
             inner: self.0.clone(),
             subscription: self.0.redis.subscribe(vec![channel]),
             say_so: tokio::time::interval(SAY_SO_EVERY),
+            up: self.0.redis.up(),
             has_letters: false,
         };
         futures::stream::unfold(ears, |mut ears| async move {
@@ -409,6 +412,8 @@ struct Ears {
     inner: Arc<Inner>,
     subscription: Subscription,
     say_so: tokio::time::Interval,
+    /// Of the connection for commands, which may be back later than the one that listens.
+    up: watch::Receiver<bool>,
     has_letters: bool,
 }
 
@@ -426,6 +431,13 @@ impl Ears {
                     self.inner.say_alive().await;
                     // What was published may have been lost, what was written is not.
                     self.has_letters = true;
+                }
+                Ok(()) = self.up.changed() => {
+                    if *self.up.borrow_and_update() {
+                        self.inner.say_alive().await;
+                        self.has_letters = true;
+                        return News::Listening;
+                    }
                 }
                 heard = self.subscription.next() => match heard {
                     Heard::Listening => {
