@@ -86,7 +86,12 @@ impl PostgresAudit {
         })?;
         let options = options
             .application_name("dynamic-mcp-audit")
-            .options([("search_path", schema), ("lock_timeout", "5000")])
+            .options([
+                ("search_path", schema),
+                ("lock_timeout", "5000"),
+                // Of a replica that is gone without a word the others would wait for its locks.
+                ("idle_in_transaction_session_timeout", "10000"),
+            ])
             .disable_statement_logging();
         let pool = postgres_pool::options()
             .max_connections(MAX_CONNECTIONS)
