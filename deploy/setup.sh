@@ -36,7 +36,7 @@ random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 postgres_url() { printf 'postgres://%s:%s@postgres:5432/mcp' "$1" "$(cat "$secrets/postgres/$2.password")"; }
 
 # What Redis holds is volatile and comes back by itself.
-redis_conf() { printf 'requirepass %s\nsave ""\nappendonly no\n' "$(random)"; }
+redis_conf() { printf 'requirepass %s\nsave ""\nappendonly no\nmaxmemory-policy noeviction\n' "$(random)"; }
 
 redis_url() { printf 'redis://:%s@redis:6379/0' "$(sed -n 's/^requirepass //p' "$secrets/redis/redis.conf")"; }
 
@@ -44,9 +44,9 @@ certificates() {
   if [ "${1:-}" = renew ] || [ ! -e "$secrets/control/control-plane.key" ]; then
     dynamic-mcp certs all --force --dir "$secrets/authority" --control-plane control-1,control-2 \
       --executor exe_one=executor-1 --executor exe_two=executor-2
-    hand_out control control-plane control-plane
     hand_out executor-1 exe_one executor
     hand_out executor-2 exe_two executor
+    hand_out control control-plane control-plane
   fi
 }
 
@@ -64,6 +64,8 @@ put() { [ -e "$secrets/$1" ] || replace "$@"; }
 replace() {
   file=$secrets/$1 owner=$2
   shift 2
+  # One that was left half made may be another's, and not to be written.
+  rm -f "$file.new"
   "$@" >"$file.new"
   if [ "$owner" = any ]; then
     chmod 444 "$file.new"
