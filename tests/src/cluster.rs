@@ -67,6 +67,8 @@ impl Cluster {
             ("MCP_AUDIT_KEY_FILE", key.display().to_string()),
             ("MCP_DYNAMIC_BACKEND", "postgres".to_owned()),
             ("MCP_DYNAMIC_PG_SCHEMA", schema.name().to_owned()),
+            // How many a quick machine makes while it waits for something is not what is tested.
+            ("MCP_TOOL_MAX_CALLS_PER_WINDOW", "1000000".to_owned()),
         ];
         let mut replicas = Vec::new();
         for _ in 0..plan.replicas {

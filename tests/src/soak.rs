@@ -65,7 +65,6 @@ impl Soak {
         Plan::default()
             .executors(&self.executors)
             .replica("MCP_TOOL_MAX_CONCURRENCY", "16")
-            .replica("MCP_TOOL_MAX_CALLS_PER_WINDOW", "1000000")
             // What a client could not end, since nobody answered it, ends by itself while the rest is looked at.
             .replica("MCP_HTTP_SESSION_TTL_SECONDS", "30")
             .replica("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "15")

@@ -8,18 +8,22 @@ mod places;
 mod strangers;
 mod tokens;
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use dynamic_mcp_tests::client::{Era, McpClient, answer};
 use dynamic_mcp_tests::cluster::{Cluster, Plan};
+use dynamic_mcp_tests::eventually::eventually;
 use dynamic_mcp_tests::issuer::Issuer;
 use dynamic_mcp_tests::on::On;
 use reqwest::Response;
 use serde_json::{Value, json};
 
+const SOON: Duration = Duration::from_secs(20);
 /// What stands in the files of a session and is printed in it.
 const SECRET: &str = "for its owner alone";
 /// A session and a command that nobody ever had.
-const NEVER: &str = "mcp-sbx-019000000000700080000000000000ff";
+const NEVER: &str = "mcp-sbx-01900000-0000-7000-8000-0000000000ff";
 const NEVER_COMMAND: &str = "cmd_019000000000700080000000000000ff";
 
 /// Two replicas that take the tokens of an issuer's, and an executor with containers.
@@ -45,7 +49,23 @@ impl Field {
             plan = plan.replica(name, value);
         }
         let cluster = Cluster::start(plan).await?;
-        Ok(Self { issuer, cluster })
+        let field = Self { issuer, cluster };
+        field.until_sessions_are_known().await?;
+        Ok(field)
+    }
+
+    /// Of a directory that has just begun nobody can say yet what is not in it.
+    async fn until_sessions_are_known(&self) -> Result<()> {
+        for client in self.clients(Era::Modern, &json!({})).await? {
+            eventually(SOON, async || {
+                let of_none = json!({"sessionId": NEVER, "commands": ["true"]});
+                let answer = said(&client, "sandbox.exec", of_none).await?;
+                ensure!(answer["reason"] == "not_found", "{answer}");
+                Ok(())
+            })
+            .await;
+        }
+        Ok(())
     }
 
     /// With a good token, changed; each of its requests goes to the next replica.

@@ -22,9 +22,7 @@ const LEASE: Duration = Duration::from_secs(8);
 const BRIEF: &str = "await new Promise((done) => setTimeout(done, 30 + Math.random() * 60)); return 1;";
 
 fn plan() -> Plan {
-    Plan::default()
-        .replica("MCP_TOOL_MAX_CONCURRENCY", "5")
-        .replica("MCP_TOOL_MAX_CALLS_PER_WINDOW", "1000000")
+    Plan::default().replica("MCP_TOOL_MAX_CONCURRENCY", "5")
 }
 
 /// The most of these that ran at one time.

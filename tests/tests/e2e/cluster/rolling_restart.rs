@@ -78,8 +78,7 @@ async fn is_answered(client: &McpClient, n: u32) -> Result<bool> {
 }
 
 async fn under_load(era: Era) -> Result<()> {
-    let mut cluster =
-        Cluster::start(Plan::default().replica("MCP_TOOL_MAX_CALLS_PER_WINDOW", "1000000")).await?;
+    let mut cluster = Cluster::start(Plan::default()).await?;
     cluster.make_tool("brief", BRIEF, json!({})).await?;
     let clients = try_join_all((0..CLIENTS).map(|_| cluster.client(era))).await?;
     let sessions: Vec<_> = clients

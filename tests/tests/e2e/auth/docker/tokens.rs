@@ -17,8 +17,8 @@ const BOUND: Duration = Duration::from_secs(60);
 const LEEWAY: (&str, &str) = ("MCP_AUTH_LEEWAY_SECONDS", "0");
 const REFRESH: (&str, &str) = ("MCP_AUTH_JWKS_REFRESH_SECONDS", "5");
 /// Known among all processes by its last word, which who looks for it does not write so.
-const GOES_ON: &str = "echo begun; while :; do sleep 0.2; done; : of-a-token";
-const LOOK: &str = "grep -al 'of-a[-]token' /proc/[0-9]*/cmdline | wc -l";
+const GOES_ON: &str = "echo begun; exec sleep 98765";
+const LOOK: &str = "grep -al '9876[5]' /proc/[0-9]*/cmdline | wc -l";
 
 /// Of everything that can be asked about the session, and of its file.
 async fn answers(client: &McpClient, kept: &Kept) -> Result<Vec<(String, Response)>> {
@@ -115,7 +115,11 @@ async fn with_an_expired_token_its_command_ends_and_the_session_waits_for_the_ow
         let seen = next.structured("sandbox.exec", look).await?;
         count(&seen)
     };
-    assert!(running().await? > 0);
+    eventually(BOUND, async || {
+        ensure!(running().await? > 0, "it has not begun");
+        Ok(())
+    })
+    .await;
 
     until_status(&kept.owner, 401).await;
     are_turned_away(&field, &kept).await?;

@@ -14,17 +14,9 @@ use super::{exec, open, said};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// It is asked often whether a session is lost.
-fn plan() -> Plan {
-    Plan::default()
-        .replicas(2)
-        .executors(&[On::Docker])
-        .replica("MCP_TOOL_MAX_CALLS_PER_WINDOW", "1000000")
-}
-
 #[tokio::test]
 async fn a_session_is_used_through_any_replica_and_lost_at_once_with_its_executor() -> Result<()> {
-    let mut cluster = Cluster::start(plan()).await?;
+    let mut cluster = Cluster::start(Plan::default().replicas(2).executors(&[On::Docker])).await?;
     let client = cluster.client(Era::Modern).await?;
     let id = open(&client).await?;
     for n in 0..6 {
