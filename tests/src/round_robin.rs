@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 /// How long a replica may take to take a connection.
 const CONNECT: Duration = Duration::from_secs(2);
+/// The port of a replica that was killed may be anybody's by now, who takes connections and says nothing.
+const SILENT: Duration = Duration::from_secs(90);
 /// What speaks of one connection, and not of what comes over it.
 const HOP_BY_HOP: [HeaderName; 3] = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING];
 
@@ -54,6 +56,7 @@ impl RoundRobin {
             // answer leads is the client's to follow.
             client: reqwest::Client::builder()
                 .connect_timeout(CONNECT)
+                .read_timeout(SILENT)
                 .redirect(reqwest::redirect::Policy::none())
                 .no_proxy()
                 .build()?,

@@ -91,6 +91,7 @@ async fn a_session_outlives_the_replica_that_began_it_and_an_emptied_redis_but_n
         killed.elapsed(),
     );
     cluster.start_executor(0).await?;
+    cluster.until_ready(SOON).await;
     let answer = exec(&client, &session, "true").await?;
     assert!(
         answer["ok"] == false,
