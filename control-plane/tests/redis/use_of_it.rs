@@ -1,12 +1,11 @@
 //! What it is used for, over one server with a password.
 
 use dynamic_mcp_control_plane::redis::{Heard, Redis, RedisError};
-use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::readiness::Readiness;
 use redis::Script;
 use std::time::Duration;
 
-use crate::rig::{SOON, config, connect};
+use crate::rig::{config, connect};
 use crate::server::{PASSWORD, Server};
 
 #[tokio::test]
