@@ -100,31 +100,14 @@ impl Scheduler {
         let mut last_refusal: Option<(NeverStarted, String)> = None;
         let give_up_at = Instant::now() + self.config.max_wait;
         loop {
-            if full.len() == retry::MAX_ATTEMPTS {
-                full.clear();
-                let _cancelled = tokio::time::timeout(LOOK_AGAIN, cancel.cancelled()).await;
-            }
             let asked = Instant::now();
-            let until = if full.is_empty() {
-                give_up_at
-            } else {
-                give_up_at.min(asked + LOOK_AGAIN)
-            };
-            let not_there = [&tried[..], &full[..]].concat();
             let node = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Scheduled::Cancelled,
-                node = self.place(Need::of(&job), &not_there, until).instrument(tracing::info_span!("place")) => node,
+                node = self.place(Need::of(&job), &tried, &mut full, give_up_at).instrument(tracing::info_span!("place")) => node,
             };
             let node = match (node, last_refusal.take()) {
                 (Ok(node), _) => node,
-                (Err(_), refusal) if !full.is_empty() && Instant::now() < give_up_at => {
-                    // Their slots may be free again.
-                    full.clear();
-                    last_refusal = refusal;
-                    let _cancelled = tokio::time::timeout(LOOK_AGAIN, cancel.cancelled()).await;
-                    continue;
-                }
                 (Err(_), Some((kind, message))) => return Scheduled::NeverStarted { kind, message },
                 (Err(refusal), None) => return refusal.into(),
             };
@@ -183,29 +166,40 @@ impl Scheduler {
         dependencies: &[Dependency],
     ) -> Result<Bytes, ResolveError> {
         let node = self
-            .place(Need::Node { image }, &[], Instant::now() + self.config.max_wait)
+            .place(
+                Need::Node { image },
+                &[],
+                &mut Vec::new(),
+                Instant::now() + self.config.max_wait,
+            )
             .await
             .map_err(|refusal| ResolveError::Unavailable(refusal.message()))?;
         client::resolve_dependencies(&node, tenant, image, dependencies, self.config.install_deadline).await
     }
 
     /// A reserved slot, after a wait if every node is full. Work that no node which is there could ever run is refused
-    /// at once.
+    /// at once. `full`: nodes that have just said so themselves, which are left out of the next look alone.
     async fn place(
         &self,
         need: Need<'_>,
         tried: &[ExecutorId],
+        full: &mut Vec<ExecutorId>,
         give_up_at: Instant,
     ) -> Result<Reservation, PlacementRefusal> {
         loop {
             let changed = self.fleet.changed();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let why = match self.fleet.reserve(need, tried) {
-                Ok(reservation) => return Ok(reservation),
-                Err(why) => why,
+            let why = if full.len() < retry::MAX_ATTEMPTS {
+                match self.fleet.reserve(need, &[tried, full].concat()) {
+                    Ok(reservation) => return Ok(reservation),
+                    Err(why) => why,
+                }
+            } else {
+                NoPlace::Full
             };
             let waiting_helps = match why {
+                _ if !full.is_empty() => true,
                 NoPlace::Full | NoPlace::NotReady => true,
                 // Where all that are left were tried, waiting for a newcomer helps nobody.
                 NoPlace::NoNodes => tried.is_empty(),
@@ -215,7 +209,15 @@ impl Scheduler {
                 return Err(PlacementRefusal::new(why, need, &self.fleet));
             }
             let look_again_at = give_up_at.min(Instant::now() + LOOK_AGAIN);
-            let _unchanged = tokio::time::timeout_at(look_again_at, changed).await;
+            // Of nodes that said it themselves no word counts before then: what was known of them was wrong a moment ago.
+            let sooner = async {
+                match full.is_empty() {
+                    true => changed.await,
+                    false => std::future::pending().await,
+                }
+            };
+            let _unchanged = tokio::time::timeout_at(look_again_at, sooner).await;
+            full.clear();
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod content;
 pub mod env;
+pub mod files;
 pub mod ids;
 pub mod job;
 pub mod join_token;

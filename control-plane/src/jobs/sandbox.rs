@@ -230,7 +230,8 @@ impl Jobs {
     ) -> JobReport {
         let asked = work.map(|work| (Some(Share::from(&work.tenant.limits)), work));
         self.run(caller, what, asked, async |work, id, cancel| {
-            let ended = self.in_session(caller, id, &session, work, events, &cancel).await;
+            let done = Box::pin(self.in_session(caller, id, &session, work, events, &cancel));
+            let ended = done.await;
             (ended.unwrap_or_else(|ended| ended), Some(Runtime::Node))
         })
         .await

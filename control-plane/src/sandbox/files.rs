@@ -1,6 +1,7 @@
 //! Files of a session, as they go in and come out.
 
 use bytes::Bytes;
+pub use dynamic_mcp_shared::files::{FileKind, FileProblemKind};
 use serde::Serialize;
 
 /// A file that is to be written.
@@ -33,32 +34,12 @@ pub struct FileEntry {
     pub mode: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FileKind {
-    File,
-    Directory,
-    Symlink,
-    Other,
-}
-
 /// A file that could not be written or read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileProblem {
     pub path: String,
     pub kind: FileProblemKind,
     pub message: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FileProblemKind {
-    NotFound,
-    Outside,
-    TooLarge,
-    NoSpace,
-    WrongKind,
-    Refused,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -339,6 +339,29 @@ async fn a_job_that_every_node_refuses_is_tried_a_bounded_number_of_times() {
 }
 
 #[tokio::test]
+async fn nodes_that_say_that_they_are_full_are_asked_again_until_the_wait_is_over() {
+    for count in [1, 2, 5] {
+        let cluster = Cluster::of(&vec![Script::Rejects(v1::RejectReason::NoCapacity); count]);
+        let began = std::time::Instant::now();
+        let scheduled = cluster.run().await;
+        let Scheduled::NeverStarted { kind, message } = scheduled else {
+            panic!("{scheduled:?}")
+        };
+        assert_eq!((kind, &*message), (NeverStarted::NoCapacity, "not here"));
+        assert!(
+            began.elapsed() >= Duration::from_millis(200),
+            "it gave up at once"
+        );
+        let asked = cluster.prepared() as usize;
+        assert!(
+            asked > count.min(retry::MAX_ATTEMPTS),
+            "{count} were asked {asked} times"
+        );
+        assert_eq!(cluster.started(), 0);
+    }
+}
+
+#[tokio::test]
 async fn dependencies_at_fault_are_not_tried_elsewhere() {
     let cluster = Cluster::of(&[Script::Rejects(v1::RejectReason::Dependencies); 3]);
     assert!(matches!(cluster.run().await, Scheduled::NeverStarted { message, .. } if message == "not here"));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use dynamic_mcp_shared::files::{FileKind, FileProblemKind};
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -45,32 +46,12 @@ pub struct FileEntry {
     pub mode: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FileKind {
-    File,
-    Directory,
-    Symlink,
-    Other,
-}
-
 /// Why a file was not written, read or listed. Others of the same call were.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileProblem {
     pub path: String,
     pub kind: FileProblemKind,
     pub message: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FileProblemKind {
-    NotFound,
-    Outside,
-    TooLarge,
-    NoSpace,
-    WrongKind,
-    Refused,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
