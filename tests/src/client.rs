@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
@@ -81,7 +81,10 @@ impl McpClient {
             client.session = Some(session.to_str()?.to_owned());
             answer(response, 1).await?;
             let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-            client.send(&initialized).await?.error_for_status()?;
+            let response = client.send(&initialized).await?;
+            let status = response.status();
+            let said = response.text().await?;
+            ensure!(status.is_success(), "initialized: {status} {said}");
         }
         Ok(client)
     }
