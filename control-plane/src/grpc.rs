@@ -122,17 +122,21 @@ impl FleetRpc for FleetService {
                 ended = listen(&mut incoming, &member) => ended,
                 () = outgoing.closed() => Ended::Lost("it closed the stream".to_owned()),
                 () = member.superseded().cancelled() => {
-                    Ended::Lost("another stream of it has taken the place of this one".to_owned())
+                    Ended::Here("another stream of it has taken the place of this one")
                 }
-                () = stop.cancelled() => Ended::Lost("this control plane stops".to_owned()),
+                () = stop.cancelled() => Ended::Here("this control plane stops"),
             };
             match ended {
                 Ended::Left => {
                     tracing::info!(executor.id = %id, "an executor left");
-                    member.leave();
+                    member.lost();
                 }
-                Ended::Lost(why) => {
-                    tracing::info!(executor.id = %id, reason = why, "an executor is no longer joined")
+                Ended::Lost(reason) => {
+                    tracing::info!(executor.id = %id, reason, "an executor is no longer joined");
+                    member.lost();
+                }
+                Ended::Here(reason) => {
+                    tracing::info!(executor.id = %id, reason, "the stream of an executor ended here");
                 }
             }
         };
@@ -179,8 +183,10 @@ impl FleetService {
 enum Ended {
     /// The executor said goodbye.
     Left,
-    /// It may be there still.
+    /// It may be there still, but is not heard.
     Lost(String),
+    /// By this replica, which says nothing about the executor.
+    Here(&'static str),
 }
 
 /// Reads heartbeats until there are no more.

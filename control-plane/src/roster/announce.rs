@@ -25,7 +25,7 @@ pub(super) async fn announce(fleet: &Fleet, store: &Store, mut up: watch::Receiv
     }
 }
 
-/// What could not be told is left to the next heartbeats, and what is not said goodbye for ends by itself.
+/// What could not be told is left to the next heartbeats, and what is not taken back ends by itself.
 async fn tell(fleet: &Fleet, store: &Store) {
     let news = fleet.news();
     for told in news.heard.chunks(AT_ONCE) {
@@ -36,7 +36,7 @@ async fn tell(fleet: &Fleet, store: &Store) {
     }
     for (id, epoch) in &news.departed {
         if let Err(error) = store.withdraw(id, *epoch).await {
-            tracing::debug!(%error, executor.id = %id, "other replicas were not told that an executor left");
+            tracing::debug!(%error, executor.id = %id, "other replicas were not told that an executor is gone");
             return;
         }
     }

@@ -73,7 +73,7 @@ impl Store {
         self.redis.invoke(&script).await
     }
 
-    /// Takes an executor of that epoch out, unless another replica vouches for it, and publishes that.
+    /// No longer vouches for an executor of that epoch. Unless another replica does, takes it out and publishes that.
     pub(super) async fn withdraw(&self, id: &ExecutorId, epoch: u64) -> Result<(), RedisError> {
         let keys = self.redis.keys();
         let news = FleetNews {

@@ -1,4 +1,4 @@
--- Takes an executor out that said goodbye, unless another replica vouches for it, and publishes that.
+-- Takes back that a replica vouches for an executor. Where no other one does it takes it out and publishes that.
 -- KEYS: the index, the executor's record. ARGV: replica, executor id, epoch, channel, news.
 if tonumber(redis.call('HGET', KEYS[2], 'epoch') or 0) ~= tonumber(ARGV[3]) then
   return

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! its own Join stream ──▶ joined here ──the stream ends──▶ gone, or heard of through another replica
-//! another replica     ──▶ heard of    ──it leaves, or is not heard of for long──▶ gone
+//! another replica     ──▶ heard of    ──no replica hears it, or says so for long──▶ gone
 //!
 //! each of them: ready ──not heard of for STALE_AFTER──▶ stale, which gets no work ──heard of again──▶ ready
 //! ```
@@ -186,7 +186,7 @@ impl Fleet {
         self.changed.notify_waiters();
     }
 
-    /// Another replica has seen it leave.
+    /// Another replica has lost it, and none vouches for it any more.
     pub fn departed(&self, by: &ReplicaId, id: &ExecutorId, epoch: u64) {
         self.table.lock().departed(by, id, epoch);
         self.changed.notify_waiters();

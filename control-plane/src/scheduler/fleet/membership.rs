@@ -17,7 +17,7 @@ pub struct Membership {
     epoch: u64,
     ticket: Ticket,
     superseded: CancellationToken,
-    has_left: bool,
+    lost: bool,
 }
 
 impl Membership {
@@ -34,7 +34,7 @@ impl Membership {
             epoch,
             ticket,
             superseded,
-            has_left: false,
+            lost: false,
         }
     }
 
@@ -55,9 +55,10 @@ impl Membership {
         &self.superseded
     }
 
-    /// The executor said goodbye, so other replicas need not wait for it. One whose stream broke may be there still.
-    pub fn leave(mut self) {
-        self.has_left = true;
+    /// The executor has left, or can't be heard here any more. This replica no longer vouches for it, and where no other
+    /// one does it is gone. Without this it may be there as before, and others go on with it until it is stale.
+    pub fn lost(mut self) {
+        self.lost = true;
     }
 
     pub(super) fn id(&self) -> &ExecutorId {
@@ -72,7 +73,7 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         let mut table = self.fleet.table.lock();
-        table.leave(&self.id, self.ticket, self.has_left, Instant::now());
+        table.leave(&self.id, self.ticket, self.lost, Instant::now());
         drop(table);
         self.fleet.changed.notify_waiters();
         self.fleet.to_tell.notify_one();

@@ -11,7 +11,7 @@ use super::{Fleet, NodeInfo};
 #[derive(Debug, Default)]
 pub struct News {
     pub heard: Vec<Told>,
-    /// Said goodbye, with their epochs.
+    /// No longer heard here, with their epochs.
     pub departed: Vec<(ExecutorId, u64)>,
 }
 

@@ -28,6 +28,7 @@ pub(super) struct Table {
     tells: bool,
     /// Joined here, and with something that other replicas have not been told.
     untold: HashSet<ExecutorId>,
+    /// Were joined here, and other replicas have not been told that they are no more.
     departed: Vec<(ExecutorId, u64)>,
     chance: Chance,
 }
@@ -166,6 +167,8 @@ impl Table {
         };
         self.put(node, status, now, |entry| entry.own = Some(own));
         if said.is_some() {
+            // What is told after that it is here must not say that it is not.
+            self.departed.retain(|(departed, _)| *departed != id);
             self.must_tell(id);
         }
         Ok((ticket, said))
@@ -242,20 +245,19 @@ impl Table {
         }
     }
 
-    /// The stream of that ticket has ended.
-    pub(super) fn leave(&mut self, id: &ExecutorId, ticket: Ticket, said_goodbye: bool, now: Instant) {
+    /// The stream of that ticket has ended; `by_executor`: it was not this replica that ended it.
+    pub(super) fn leave(&mut self, id: &ExecutorId, ticket: Ticket, by_executor: bool, now: Instant) {
         let Some(entry) = self.entries.get_mut(id) else {
             return;
         };
         let Some(own) = entry.own.take_if(|own| own.ticket == ticket) else {
             return;
         };
-        let draining = entry.status.draining;
         let epoch = entry.node.info.epoch;
         let held_elsewhere = entry.others_lately(now).next().is_some();
         if own.ask.is_some() {
             self.local.retain(|local| local != id);
-        } else if self.tells && (said_goodbye || draining) {
+        } else if self.tells && by_executor {
             self.departed.push((id.clone(), epoch));
         }
         self.untold.remove(id);

@@ -229,10 +229,10 @@ async fn every_word_of_an_executor_on_its_own_stream_is_handed_on() {
 }
 
 #[tokio::test]
-async fn others_are_told_of_what_has_joined_here_and_of_goodbyes_alone() {
+async fn others_are_told_of_what_has_joined_here_and_of_what_is_heard_here_no_more() {
     let fleet = Arc::new(Fleet::default());
     let (other, id) = (ReplicaId::generate(), ExecutorId::generate());
-    let lost = join(&fleet, &ExecutorId::generate(), 1, status(1, 0)).unwrap();
+    let ended_here = join(&fleet, &ExecutorId::generate(), 1, status(1, 0)).unwrap();
     assert!(fleet.news().is_empty(), "there is nobody to tell");
     fleet.tell_all();
     assert_eq!(fleet.news().heard.len(), 1);
@@ -244,8 +244,20 @@ async fn others_are_told_of_what_has_joined_here_and_of_goodbyes_alone() {
         [&id]
     );
     assert!(fleet.news().is_empty());
-    drop(lost);
-    assert!(fleet.news().is_empty(), "it may be there still");
-    member.leave();
+    drop(ended_here);
+    assert!(fleet.news().is_empty(), "it is there as before");
+    member.lost();
     assert_eq!(fleet.news().departed, [(id, 1)]);
+}
+
+#[tokio::test]
+async fn of_an_executor_that_is_back_at_once_others_hear_that_it_is_here() {
+    let fleet = Arc::new(Fleet::default());
+    fleet.tell_all();
+    let id = ExecutorId::generate();
+    join(&fleet, &id, 1, status(1, 0)).unwrap().lost();
+    let _back = join(&fleet, &id, 1, status(1, 0)).unwrap();
+    let news = fleet.news();
+    assert_eq!(news.heard.len(), 1);
+    assert_eq!(news.departed, []);
 }

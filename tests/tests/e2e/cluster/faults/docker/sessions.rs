@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use crate::cluster::SOON;
 
 const TOLD: Duration = Duration::from_secs(2);
-/// Until an executor that other replicas told of is forgotten.
-const LOST: Duration = Duration::from_secs(11);
+const LOST: Duration = Duration::from_secs(2);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 async fn begin(client: &McpClient) -> Result<String> {
