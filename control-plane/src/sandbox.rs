@@ -13,6 +13,7 @@ mod announcements;
 mod directory;
 mod error;
 mod files;
+mod home;
 mod owner;
 mod sandboxes;
 mod session;

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use dynamic_mcp_shared::clock::Clock;
 use dynamic_mcp_shared::ids::{CommandId, ExecutorId, SandboxId};
-use dynamic_mcp_shared::job::{RejectReason, Runtime};
+use dynamic_mcp_shared::job::RejectReason;
 use dynamic_mcp_shared::lifecycle::Lifecycle;
 use dynamic_mcp_shared::limits::{ByteSize, TimeoutMs};
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use rand::seq::SliceRandom as _;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::home::{self, NoHome};
 use super::{
     Claim, Directory, FileLimits, Found, Home, Listing, Most, NewFile, Owner, ReadFile, SandboxError,
     Session, Written,
 };
-use crate::scheduler::fleet::{Fleet, NodeState, NodeView, NotThere, Reservation};
+use crate::scheduler::fleet::{Fleet, NotThere, Reservation};
 use crate::scheduler::session_client::{self, Lifetime, NotOpened, SessionCallError};
 
 /// On how many nodes a session that could not be opened is tried.
@@ -111,9 +111,9 @@ impl Sandboxes {
         let mut tried: Vec<ExecutorId> = Vec::new();
         let mut last = None;
         while tried.len() < MAX_ATTEMPTS {
-            let home = match choose(&self.fleet.nodes(), &wanted.image, &tried) {
+            let home = match home::find(&self.fleet, &wanted.image, &tried).await {
                 Ok(home) => home,
-                Err(none) => return Err(last.unwrap_or(none)),
+                Err(none) => return Err(last.unwrap_or_else(|| none.into())),
             };
             tried.push(home.executor.clone());
             let Ok(node) = self.fleet.pinned(&home.executor, home.epoch) else {
@@ -124,7 +124,7 @@ impl Sandboxes {
                 ended => return ended,
             }
         }
-        Err(last.unwrap_or_else(no_nodes))
+        Err(last.unwrap_or_else(|| NoHome::NotReady.into()))
     }
 
     async fn open_on(
@@ -485,58 +485,6 @@ impl Drop for Abandoned<'_> {
     }
 }
 
-/// The least loaded node that can have another session of the image.
-fn choose(nodes: &[NodeView], image: &str, tried: &[ExecutorId]) -> Result<Home, SandboxError> {
-    let mut open: Vec<_> = nodes
-        .iter()
-        .filter(|node| !tried.contains(&node.info.id))
-        .collect();
-    // So that replicas which see the same picture don't all choose the same node.
-    open.shuffle(&mut rand::rng());
-    if open.is_empty() {
-        return Err(no_nodes());
-    }
-    let mut keep = |fits: &dyn Fn(&NodeView) -> bool, why: &str, may_pass: bool| {
-        open.retain(|node| fits(node));
-        if open.is_empty() {
-            let why = why.to_owned();
-            Err(SandboxError::NoPlace { why, may_pass })
-        } else {
-            Ok(())
-        }
-    };
-    let offers = |node: &NodeView| node.status.sandbox_slots > 0;
-    keep(
-        &offers,
-        "no executor offers sandbox sessions; they need one with a Docker Engine",
-        false,
-    )?;
-    let takes_work = |node: &NodeView| {
-        let runs = node
-            .status
-            .runtime(Runtime::Node)
-            .is_some_and(|offer| offer.is_available());
-        node.state == NodeState::Ready && runs
-    };
-    keep(&takes_work, "no executor is ready", true)?;
-    let has_image = |node: &NodeView| {
-        let mut images = node.status.images.iter();
-        images.any(|known| known.name == image && known.present)
-    };
-    keep(&has_image, &format!("no executor has the image {image:?}"), false)?;
-    let has_room = |node: &NodeView| node.status.sandboxes.len() < node.status.sandbox_slots as usize;
-    keep(&has_room, "every executor has as many as it may", true)?;
-    let load = |node: &&NodeView| node.status.sandboxes.len() as f64 / f64::from(node.status.sandbox_slots);
-    let least = open
-        .into_iter()
-        .min_by(|one, other| load(one).total_cmp(&load(other)))
-        .ok_or_else(no_nodes)?;
-    Ok(Home {
-        executor: least.info.id.clone(),
-        epoch: least.info.epoch,
-    })
-}
-
 /// Of what changes nothing.
 fn unreachable(why: String) -> SandboxError {
     SandboxError::Unreachable { why }
@@ -544,13 +492,6 @@ fn unreachable(why: String) -> SandboxError {
 
 fn unclear(why: String) -> SandboxError {
     SandboxError::Unclear { why }
-}
-
-fn no_nodes() -> SandboxError {
-    SandboxError::NoPlace {
-        why: "no executor has joined".to_owned(),
-        may_pass: true,
-    }
 }
 
 fn no_place(not_opened: NotOpened) -> SandboxError {

@@ -1,0 +1,181 @@
+//! On which node a new session is to live.
+
+use std::time::Duration;
+
+use dynamic_mcp_shared::ids::ExecutorId;
+use dynamic_mcp_shared::job::Runtime;
+use rand::seq::SliceRandom as _;
+use tokio::time::Instant;
+
+use super::{Home, SandboxError};
+use crate::scheduler::fleet::{Fleet, NodeState, NodeView};
+
+/// How long a session waits for a node that is ready, where none is.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoHome {
+    #[error("no executor has joined")]
+    NoNodes,
+    #[error("no executor is ready")]
+    NotReady,
+    #[error("every executor has as many as it may")]
+    Full,
+    #[error("no executor offers sandbox sessions; they need one with a Docker Engine")]
+    NotOffered,
+    #[error("no executor has the image {0:?}")]
+    NoImage(String),
+}
+
+impl NoHome {
+    /// A moment may change it: executors join, and come back. A session that is open stays so for long.
+    pub(super) const fn passes_soon(&self) -> bool {
+        matches!(self, NoHome::NoNodes | NoHome::NotReady)
+    }
+}
+
+impl From<NoHome> for SandboxError {
+    fn from(none: NoHome) -> Self {
+        SandboxError::NoPlace {
+            why: none.to_string(),
+            may_pass: none.passes_soon() || none == NoHome::Full,
+        }
+    }
+}
+
+/// The best of those that were not tried; a first attempt waits for one that is ready, as jobs do.
+pub(super) async fn find(fleet: &Fleet, image: &str, tried: &[ExecutorId]) -> Result<Home, NoHome> {
+    let give_up_at = Instant::now() + READY_WITHIN;
+    loop {
+        let changed = fleet.changed();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        match choose(&fleet.nodes(), image, tried) {
+            Err(none) if none.passes_soon() && tried.is_empty() => {
+                if tokio::time::timeout_at(give_up_at, changed).await.is_err() {
+                    return Err(none);
+                }
+            }
+            chosen => return chosen,
+        }
+    }
+}
+
+/// The least loaded node that can have another session of the image.
+fn choose(nodes: &[NodeView], image: &str, tried: &[ExecutorId]) -> Result<Home, NoHome> {
+    let mut open: Vec<_> = nodes
+        .iter()
+        .filter(|node| !tried.contains(&node.info.id))
+        .collect();
+    // So that replicas which see the same picture don't all choose the same node.
+    open.shuffle(&mut rand::rng());
+    let mut keep = |fits: &dyn Fn(&NodeView) -> bool, none: NoHome| {
+        open.retain(|node| fits(node));
+        if open.is_empty() { Err(none) } else { Ok(()) }
+    };
+    keep(&|_| true, NoHome::NoNodes)?;
+    keep(&|node| node.status.sandbox_slots > 0, NoHome::NotOffered)?;
+    keep(&takes_work, NoHome::NotReady)?;
+    keep(&|node| has_image(node, image), NoHome::NoImage(image.to_owned()))?;
+    keep(&has_room, NoHome::Full)?;
+    let least = open
+        .into_iter()
+        .min_by(|one, other| load(one).total_cmp(&load(other)))
+        .ok_or(NoHome::NoNodes)?;
+    Ok(Home {
+        executor: least.info.id.clone(),
+        epoch: least.info.epoch,
+    })
+}
+
+fn takes_work(node: &NodeView) -> bool {
+    let offer = node.status.runtime(Runtime::Node);
+    node.state == NodeState::Ready && offer.is_some_and(|offer| offer.is_available())
+}
+
+fn has_image(node: &NodeView, image: &str) -> bool {
+    let mut images = node.status.images.iter();
+    images.any(|known| known.name == image && known.present)
+}
+
+fn has_room(node: &NodeView) -> bool {
+    node.status.sandboxes.len() < node.status.sandbox_slots as usize
+}
+
+fn load(node: &NodeView) -> f64 {
+    node.status.sandboxes.len() as f64 / f64::from(node.status.sandbox_slots)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dynamic_mcp_shared::job::{ImageStatus, NodeStatus, RuntimeStatus};
+    use dynamic_mcp_shared::join_token::JoinToken;
+    use tonic::service::interceptor::InterceptedService;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+    use crate::scheduler::fleet::{Membership, NodeInfo, StatusSource};
+
+    const IMAGE: &str = "node:lts-slim";
+
+    fn status(sandbox_slots: u32) -> NodeStatus {
+        NodeStatus {
+            sandbox_slots,
+            runtimes: vec![RuntimeStatus {
+                runtime: Runtime::Node,
+                unavailable: None,
+                sandbox: "runc".to_owned(),
+            }],
+            images: vec![ImageStatus {
+                name: IMAGE.into(),
+                present: true,
+                warm: 0,
+            }],
+            ..NodeStatus::default()
+        }
+    }
+
+    fn join(fleet: &Arc<Fleet>, status: NodeStatus) -> Membership {
+        let channel = Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
+        let info = NodeInfo {
+            id: ExecutorId::generate(),
+            epoch: 1,
+            version: String::new(),
+            address: String::new(),
+        };
+        let channel = InterceptedService::new(channel, JoinToken::random().attach());
+        let member = fleet.join(info, channel, StatusSource::Reported(status));
+        member.expect("nobody is there of that name")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_waits_for_a_node_that_is_ready_and_not_for_ever() {
+        let fleet = Arc::new(Fleet::default());
+        assert_eq!(find(&fleet, IMAGE, &[]).await, Err(NoHome::NoNodes));
+        let comes = async {
+            tokio::time::sleep(READY_WITHIN / 2).await;
+            join(&fleet, status(1))
+        };
+        let (home, member) = tokio::join!(find(&fleet, IMAGE, &[]), comes);
+        assert!(home.is_ok());
+        drop(member);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_no_wait_mends_is_refused_at_once() {
+        let began = Instant::now();
+        let fleet = Arc::new(Fleet::default());
+        let without = join(&fleet, status(0));
+        assert_eq!(find(&fleet, IMAGE, &[]).await, Err(NoHome::NotOffered));
+        let _with = join(&fleet, status(1));
+        drop(without);
+        let other = "node:other".to_owned();
+        assert_eq!(find(&fleet, &other, &[]).await, Err(NoHome::NoImage(other)));
+        let home = find(&fleet, IMAGE, &[]).await.unwrap();
+        let tried = find(&fleet, IMAGE, &[home.executor]).await;
+        assert_eq!(tried, Err(NoHome::NoNodes));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}
