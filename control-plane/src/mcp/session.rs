@@ -18,6 +18,7 @@
 mod activity;
 mod bus;
 mod copy;
+mod journal;
 mod keeper;
 mod mail;
 mod names;
@@ -50,11 +51,12 @@ use tokio_util::task::TaskTracker;
 pub use self::bus::{Alone, SessionBus, SharedSessions};
 use self::bus::{BusError, Caps, Held};
 use self::copy::Session;
+use self::journal::Journals;
 use self::open::Open;
 pub use self::restore::Found;
 use self::restore::Turns;
 pub use self::transport::SessionTransport;
-use super::http::in_front;
+use super::http::in_front::{self, Refused};
 use crate::metric_names;
 
 /// Makes what serves one session or one stateless request.
@@ -88,6 +90,7 @@ pub struct Sessions<H> {
     restoring: Turns,
     /// Strangers' and made-up ids, so that asking for them again costs nothing.
     unknown: moka::sync::Cache<String, ()>,
+    journals: Arc<Journals>,
     relays: resumed::Relays,
     missed: Notify,
     tasks: TaskTracker,
@@ -105,6 +108,8 @@ pub enum SessionsError {
     Inner(#[from] LocalSessionManagerError),
     #[error("a copy of a session could not be made in time")]
     Halfway,
+    #[error("an answer for another replica has more than {0} bytes")]
+    TooLarge(usize),
     #[error("the event is of no stream that there is")]
     NoSuchStream,
     #[error(transparent)]
@@ -124,12 +129,13 @@ impl<H: ServerHandler> Sessions<H> {
         inner.session_config.keep_alive = None;
         let sessions = Arc::new(Self {
             inner,
-            bus,
             open: Mutex::default(),
             limits,
             factory,
             restoring: Turns::default(),
             unknown: restore::unknown(),
+            journals: Arc::new(Journals::new(bus.replica().clone())),
+            bus,
             relays: resumed::Relays::default(),
             missed: Notify::new(),
             tasks: TaskTracker::new(),
@@ -141,16 +147,23 @@ impl<H: ServerHandler> Sessions<H> {
         sessions
     }
 
-    /// Ends it at every replica. What else goes on with it is for whoever asked.
-    ///
-    /// # Errors
-    /// When the others can't be told: then it ends nowhere.
-    pub async fn end(&self, id: &str) -> Result<(), SessionsError> {
-        let Some(session) = self.copy(id) else {
-            return Ok(());
-        };
-        self.bus.end(id, &session.owner.tenant).await?;
+    /// At every replica. When the others can't be told it ends nowhere.
+    async fn end(&self, session: &Session) -> Result<(), SessionsError> {
+        self.bus.end(&session.id, &session.owner.tenant).await?;
+        self.drop_copy(&session.id).await;
         Ok(())
+    }
+
+    /// What serves it has ended by itself, as all do when the replica stops. By then there may be another copy of the same
+    /// session, which goes on.
+    async fn copy_has_ended(&self, session: Arc<Session>) {
+        if !session.served.is_cancelled() {
+            return;
+        }
+        self.drop_copy(&session.id).await;
+        if let Err(error) = session.leave(&*self.bus).await {
+            tracing::debug!(%error, session.id = %session.id, "other replicas could not be told that a copy is gone");
+        }
     }
 
     fn copy(&self, id: &str) -> Option<Arc<Session>> {
@@ -235,7 +248,7 @@ impl<H: ServerHandler> SessionManager for Sessions<H> {
         let access = front.access().clone();
         let session = Arc::new(Session::new(id.clone(), access, self.stop.child_token()));
         if let Err(full) = self.let_in(&session).await {
-            front.note_full();
+            front.note(Refused::Full);
             self.inner.close_session(&id).await?;
             return Err(full);
         }
@@ -269,20 +282,17 @@ impl<H: ServerHandler> SessionManager for Sessions<H> {
         Ok(self.copy(id).is_some())
     }
 
-    /// Of this replica only: rmcp calls it for DELETE, which has ended it everywhere by then, and when a copy ends by
-    /// itself, as all do when the replica stops.
+    /// rmcp calls it for DELETE, and when what serves a session that began here has ended.
     async fn close_session(&self, id: &SessionId) -> Result<(), Self::Error> {
-        if let Some(session) = self.open.lock().remove(id) {
-            session.ended.cancel();
-            let (bus, id) = (self.bus.clone(), id.clone());
-            self.tasks.spawn(async move {
-                if let Err(error) = session.leave(&*bus).await {
-                    tracing::debug!(%error, session.id = %id, "other replicas could not be told that a copy is gone");
-                }
-            });
-        }
-        self.count();
-        Ok(self.inner.close_session(id).await?)
+        let Some(session) = self.copy(id) else {
+            return Ok(());
+        };
+        let Some(front) = in_front::current() else {
+            self.copy_has_ended(session).await;
+            return Ok(());
+        };
+        let ended = self.end(&session).await;
+        ended.inspect_err(|_| front.note(Refused::Away))
     }
 
     async fn create_stream(
@@ -297,15 +307,36 @@ impl<H: ServerHandler> SessionManager for Sessions<H> {
             ClientJsonRpcMessage::Request(request) => request.request.get_meta().get_progress_token(),
             _ => None,
         };
-        let reader = token.map(|token| session.progress.reader(token));
-        let stream = self.inner.create_stream(id, message).await?;
-        Ok(streams::of_request(stream, reader, self.bus.replica().clone()))
+        let expected = token.map(|token| session.progress.expect(token));
+        let mut events = Box::pin(self.inner.create_stream(id, message).await?);
+        let (journals, journal) = (self.journals.clone(), self.journals.begin(id.clone()));
+        let stream = journal.read(None);
+        self.tasks.spawn(async move {
+            while let Some(event) = events.next().await {
+                journals.write(&journal, event);
+            }
+            drop(expected);
+            journals.end(&journal);
+        });
+        Ok(stream)
     }
 
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Self::Error> {
         let session = self.session(id)?;
         session.activity.touch();
-        self.post_on(&session, message).await
+        let posted = self.post_on(&session, message).await;
+        posted.inspect_err(|error| {
+            let refused = match error {
+                SessionsError::TooLarge(max_bytes) => Refused::TooLarge {
+                    max_bytes: *max_bytes,
+                },
+                SessionsError::Bus(_) => Refused::Away,
+                _ => return,
+            };
+            if let Some(front) = in_front::current() {
+                front.note(refused);
+            }
+        })
     }
 
     async fn create_standalone_stream(
@@ -329,13 +360,13 @@ impl<H: ServerHandler> SessionManager for Sessions<H> {
             let stream = standalone::open(self.bus.clone(), session, Some(last_event_id)).await;
             return Ok(stream.left_stream());
         }
-        let (replica, own_id) = names::of_event(&last_event_id).ok_or(SessionsError::NoSuchStream)?;
+        let (replica, index, number) = names::of_event(&last_event_id).ok_or(SessionsError::NoSuchStream)?;
         if replica == *self.bus.replica() {
-            let stream = self.inner.resume(id, own_id.to_owned()).await?;
-            let stream = streams::of_request(stream, None, replica);
+            let journal = self.journals.find(id, number, index);
+            let stream = journal.ok_or(SessionsError::NoSuchStream)?.read(Some(index));
             return Ok(stream.left_stream().right_stream());
         }
-        let stream = self.resumed_elsewhere(&session, replica, own_id).await?;
+        let stream = self.resumed_elsewhere(&session, replica, last_event_id).await?;
         Ok(stream.right_stream().right_stream())
     }
 }

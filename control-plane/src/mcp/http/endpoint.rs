@@ -76,12 +76,6 @@ impl<H: ServerHandler> Endpoint<H> {
     ) -> Response<Body> {
         if let Some(id) = session_id(&parts) {
             match self.sessions.find(&id, &access).await {
-                Found::Here if parts.method == Method::DELETE => {
-                    if let Err(error) = self.sessions.end(&id).await {
-                        tracing::debug!(%error, "a session can't be ended everywhere now");
-                        return errors::sessions_away(&body);
-                    }
-                }
                 Found::Here => {}
                 Found::Away => return errors::sessions_away(&body),
                 // To one who did not begin it, a session is as one that never was. rmcp says of any that it has ended.
@@ -96,7 +90,7 @@ impl<H: ServerHandler> Endpoint<H> {
         let request = Request::from_parts(parts, Full::new(body.clone()));
         let (response, in_front): (Response<BoxBody<Bytes, Infallible>>, _) =
             InFront::new(access, tools).scope(self.rmcp.handle(request)).await;
-        errors::as_json_rpc(response, &body, in_front.found_full()).await
+        errors::as_json_rpc(response, &body, in_front.refused()).await
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::in_front::Refused;
 use super::twice::Ambiguous;
 
 const PARSE_ERROR: i32 = -32_700;
@@ -58,7 +59,7 @@ pub(super) fn refused_body(status: StatusCode, max_bytes: usize) -> Response<Bod
 pub(super) async fn as_json_rpc(
     response: Response<BoxBody<Bytes, std::convert::Infallible>>,
     request: &Bytes,
-    full: bool,
+    refused: Option<Refused>,
 ) -> Response<Body> {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
@@ -78,18 +79,20 @@ pub(super) async fn as_json_rpc(
         .map(|body| body.to_bytes())
         .unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let mut refusal = if full {
-        too_many_sessions()
-    } else if text.starts_with(NOT_A_MESSAGE) {
-        not_a_message(request)
-    } else {
-        let (code, text) = match status {
-            StatusCode::NOT_FOUND => (SESSION_NOT_FOUND, "Session not found"),
-            // The log has the cause.
-            status if status.is_server_error() => (INTERNAL_ERROR, "Internal error"),
-            _ => (SERVER_ERROR, text.as_ref()),
-        };
-        respond(status, code, text, id_of(request))
+    let mut refusal = match refused {
+        Some(Refused::Full) => too_many_sessions(),
+        Some(Refused::Away) => sessions_away(request),
+        Some(Refused::TooLarge { max_bytes }) => answer_too_large(max_bytes),
+        None if text.starts_with(NOT_A_MESSAGE) => not_a_message(request),
+        None => {
+            let (code, text) = match status {
+                StatusCode::NOT_FOUND => (SESSION_NOT_FOUND, "Session not found"),
+                // The log has the cause.
+                status if status.is_server_error() => (INTERNAL_ERROR, "Internal error"),
+                _ => (SERVER_ERROR, text.as_ref()),
+            };
+            respond(status, code, text, id_of(request))
+        }
     };
     for (name, value) in &parts.headers {
         refusal.headers_mut().entry(name).or_insert_with(|| value.clone());
@@ -110,6 +113,11 @@ fn too_many_sessions() -> Response<Body> {
 pub(super) fn opening_too_large(request: &Bytes, max_bytes: usize) -> Response<Body> {
     let text = format!("Payload too large: an initialize request may have {max_bytes} bytes");
     respond(StatusCode::PAYLOAD_TOO_LARGE, SERVER_ERROR, &text, id_of(request))
+}
+
+fn answer_too_large(max_bytes: usize) -> Response<Body> {
+    let text = format!("Payload too large: an answer to this server may have {max_bytes} bytes");
+    respond(StatusCode::PAYLOAD_TOO_LARGE, SERVER_ERROR, &text, Value::Null)
 }
 
 /// Not that there is none: a client would begin another one.

@@ -1,7 +1,6 @@
 //! What is known of a request before rmcp gets it, for the places where rmcp calls back without it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rmcp::model::Tool as McpTool;
 
@@ -17,7 +16,18 @@ pub(in crate::mcp) struct InFront {
     access: Access,
     /// Of the caller's tenant, when the request calls one.
     tools: Option<TenantTools>,
-    full: AtomicBool,
+    refused: OnceLock<Refused>,
+}
+
+/// Why a session did not do what the request wants, which rmcp would answer with a plain 500.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mcp) enum Refused {
+    /// There are as many sessions as may be.
+    Full,
+    /// What replicas share can't be reached.
+    Away,
+    /// An answer of the client's that another replica waits for.
+    TooLarge { max_bytes: usize },
 }
 
 impl InFront {
@@ -25,7 +35,7 @@ impl InFront {
         Self {
             access,
             tools,
-            full: AtomicBool::new(false),
+            refused: OnceLock::new(),
         }
     }
 
@@ -39,13 +49,13 @@ impl InFront {
         &self.access
     }
 
-    pub(in crate::mcp) fn note_full(&self) {
-        self.full.store(true, Ordering::Relaxed);
+    pub(in crate::mcp) fn note(&self, refused: Refused) {
+        // The first reason is the one that is answered.
+        let _known_already = self.refused.set(refused);
     }
 
-    /// Whether a session was refused because there are too many.
-    pub(super) fn found_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+    pub(super) fn refused(&self) -> Option<Refused> {
+        self.refused.get().copied()
     }
 }
 

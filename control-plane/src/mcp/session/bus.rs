@@ -82,6 +82,15 @@ pub enum Piece {
     End,
 }
 
+/// Of a piece among those that have come.
+pub type Place = String;
+
+#[derive(Debug)]
+pub struct Relayed {
+    pub place: Place,
+    pub piece: Piece,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     #[error("there is no other replica to share sessions with")]
@@ -141,8 +150,8 @@ pub trait SessionBus: Send + Sync + 'static {
 
     async fn relay(&self, id: &str, to: &ReplicaId, token: &str, piece: Piece) -> Result<(), BusError>;
 
-    /// The pieces that have come.
-    async fn relayed(&self, id: &str, token: &str) -> Result<Vec<Piece>, BusError>;
+    /// The pieces that have come since those that were got by the look before.
+    async fn relayed(&self, id: &str, token: &str, got: &[Place]) -> Result<Vec<Relayed>, BusError>;
 
     async fn is_alive(&self, replica: &ReplicaId) -> Result<bool, BusError>;
 

@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub(super) progress: Progress,
     /// Cancelled when the session ends, and its GET stream with it.
     pub(super) ended: CancellationToken,
+    /// Cancelled when nothing serves this copy any more.
+    pub(super) served: CancellationToken,
     /// As JSON, once its handshake is done.
     opening: Mutex<Option<String>>,
     kept: Mutex<BTreeMap<String, String>>,
@@ -48,6 +50,7 @@ impl Session {
             outbox: Outbox::default(),
             progress: Progress::default(),
             ended,
+            served: CancellationToken::new(),
             opening: Mutex::default(),
             kept: Mutex::default(),
             keeping: Mutex::default(),
@@ -193,9 +196,12 @@ fn sets(message: &ClientJsonRpcMessage) -> Option<(&RequestId, Kept)> {
         }
         _ => return None,
     };
+    // What its client adds to it, which may be much, says nothing about what it sets.
+    let mut bare = serde_json::to_value(message).ok()?;
+    bare.get_mut("params")?.as_object_mut()?.remove("_meta");
     let kept = Kept {
         name,
-        request: serde_json::to_string(message).ok()?,
+        request: bare.to_string(),
         takes_back,
     };
     Some((&request.id, kept))

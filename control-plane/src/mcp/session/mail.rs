@@ -10,12 +10,14 @@ use rmcp::transport::streamable_http_server::session::SessionManager as _;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
-use super::bus::{Content, Letter, News, Piece};
+use super::bus::{Content, Letter, News};
 use super::names::{self, For};
 use super::{BusError, Session, Sessions, SessionsError};
 
 /// For what one letter is about.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Of an answer that goes to another replica, through what all share.
+const MAX_BYTES: usize = 1 << 20;
 /// Letters that are being dealt with: a session that takes none must not hold up the others.
 const AT_ONCE: usize = 1_000;
 /// How often a replica that stops looks whether somebody still waits for an answer.
@@ -82,6 +84,9 @@ impl<H: ServerHandler> Sessions<H> {
             For::This => Ok(self.inner.accept_message(&session.id, message).await?),
             For::Other(replica) => {
                 let letter = letter(session, &message)?;
+                if matches!(&letter.content, Content::Message(message) if message.len() > MAX_BYTES) {
+                    return Err(SessionsError::TooLarge(MAX_BYTES));
+                }
                 if !self.bus.send(&replica, &letter).await? {
                     tracing::debug!("an answer is for a replica that is gone");
                 }
@@ -103,11 +108,7 @@ impl<H: ServerHandler> Sessions<H> {
     }
 
     async fn read(&self, letter: Letter) {
-        let Some(session) = self.copy(&letter.session) else {
-            return self.has_no_copy(letter).await;
-        };
-        let reading = self.read_of(&session, letter.content);
-        match tokio::time::timeout(DEADLINE, reading).await {
+        match tokio::time::timeout(DEADLINE, self.do_what_it_says(letter)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%error, "what another replica said of a session could not be done")
@@ -116,18 +117,13 @@ impl<H: ServerHandler> Sessions<H> {
         }
     }
 
-    /// Whoever waits for the rest of a stream would wait for as long as this replica lives.
-    async fn has_no_copy(&self, letter: Letter) {
-        if let Content::Resume { to, token, .. } = letter.content
-            && let Err(error) = self.bus.relay(&letter.session, &to, &token, Piece::End).await
-        {
-            tracing::debug!(%error, "another replica can't be told that a stream has ended");
-        }
-    }
-
-    async fn read_of(&self, session: &Arc<Session>, content: Content) -> Result<(), SessionsError> {
+    async fn do_what_it_says(&self, letter: Letter) -> Result<(), SessionsError> {
+        let Letter { session: id, content } = letter;
         match content {
             Content::Message(message) => {
+                let Some(session) = self.copy(&id) else {
+                    return Ok(());
+                };
                 let mut message = serde_json::from_str(&message).map_err(BusError::from)?;
                 session.activity.touch();
                 match names::incoming(self.bus.replica(), &mut message) {
@@ -136,18 +132,24 @@ impl<H: ServerHandler> Sessions<H> {
                 }
             }
             Content::Kept(kept) => {
+                let Some(session) = self.copy(&id) else {
+                    return Ok(());
+                };
                 session.has_set(&kept);
-                self.replay(session, &kept.request).await
+                self.replay(&session, &kept.request).await
             }
             Content::Ended => {
-                self.drop_copy(&session.id).await;
+                self.drop_copy(&id).await;
                 Ok(())
             }
             Content::Resume {
                 last_event_id,
                 to,
                 token,
-            } => self.send_rest(session, last_event_id, to, token).await,
+            } => {
+                self.send_rest(id, &last_event_id, to, token);
+                Ok(())
+            }
         }
     }
 }

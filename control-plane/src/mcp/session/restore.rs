@@ -20,11 +20,11 @@ use rmcp::transport::streamable_http_server::session::{RestoreOutcome, SessionId
 use tokio::sync::{Mutex, MutexGuard};
 use tracing::Instrument as _;
 
-use super::bus::{BusError, Held, Record};
+use super::bus::{BusError, Held, Kept, Record};
 use super::{Session, SessionTransport, Sessions, SessionsError};
 use crate::principal::Access;
 
-/// For the handshake, and for each thing that a copy is told.
+/// For a copy to be made, and for each thing that it is told later.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Ids that nobody may use, and for how long they are known to be such.
 const MAX_UNKNOWN: u64 = 10_000;
@@ -80,15 +80,21 @@ impl<H: ServerHandler> Sessions<H> {
         }
         match self.bus.find(id).await {
             Ok(Some(record)) if record.owner == *access.principal => {
-                match self.restore(id.into(), record, access).await {
-                    Ok(()) => Found::Here,
-                    Err(SessionsError::Bus(BusError::Unknown)) => Found::Nowhere,
-                    Err(error) => {
-                        tracing::warn!(%error, "a session could not be taken over from another replica");
-                        self.drop_copy(id).await;
-                        Found::Away
-                    }
+                let restored = self.restore(id.into(), record, access);
+                let restored = tokio::time::timeout(DEADLINE, restored).await;
+                let error = match restored.unwrap_or(Err(SessionsError::Halfway)) {
+                    Ok(()) => return Found::Here,
+                    Err(error) => error,
+                };
+                self.drop_copy(id).await;
+                if let Err(error) = self.inner.close_session(&id.into()).await {
+                    tracing::warn!(%error, "half a copy of a session could not be closed");
                 }
+                if matches!(error, SessionsError::Bus(BusError::Unknown)) {
+                    return Found::Nowhere;
+                }
+                tracing::warn!(%error, "a session could not be taken over from another replica");
+                Found::Away
             }
             Ok(Some(_)) => Found::Nowhere,
             Ok(None) => {
@@ -124,39 +130,39 @@ impl<H: ServerHandler> Sessions<H> {
         }
         let RestoreOutcome::Restored(transport) = self.inner.restore_session(id.clone()).await? else {
             // A copy of which only rmcp knew is on its way out.
-            self.inner.close_session(&id).await?;
             return Err(SessionsError::Halfway);
         };
         let session = Arc::new(Session::new(id.clone(), access.clone(), self.stop.child_token()));
         session.has_opened(record.opening.clone());
         let transport = SessionTransport::new(transport, session.clone(), self.bus.clone());
-        self.serve(id.clone(), transport);
-        let shaken = tokio::time::timeout(DEADLINE, self.shake_hands(&session, &record.opening)).await;
-        let replayed = match shaken {
-            Ok(Ok(())) => {
-                async {
-                    for request in record.kept.values() {
-                        self.replay(&session, request).await?;
-                    }
-                    Ok(())
-                }
-                .await
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(SessionsError::Halfway),
-        };
-        if let Err(error) = replayed {
-            self.inner.close_session(&id).await?;
-            return Err(error);
+        self.serve(session.clone(), transport);
+        self.shake_hands(&session, &record.opening).await?;
+        for request in record.kept.values() {
+            self.replay(&session, request).await?;
         }
-        session.has_kept(record.kept);
+        session.has_kept(record.kept.clone());
         self.make_room(&session).await;
         self.count();
+        // From here on it is told. What was set while it was made it was not.
+        let now = self.bus.find(&id).await?.ok_or(BusError::Unknown)?;
+        if record.kept.keys().any(|name| !now.kept.contains_key(name)) {
+            return Err(SessionsError::Halfway);
+        }
+        for (name, request) in now.kept {
+            if record.kept.get(&name) != Some(&request) {
+                session.has_set(&Kept {
+                    name,
+                    request: request.clone(),
+                    takes_back: false,
+                });
+                self.replay(&session, &request).await?;
+            }
+        }
         Ok(())
     }
 
     /// As rmcp does for a session that begins here.
-    fn serve(self: &Arc<Self>, id: SessionId, transport: SessionTransport) {
+    fn serve(self: &Arc<Self>, session: Arc<Session>, transport: SessionTransport) {
         let (sessions, service) = (self.clone(), (self.factory)());
         let serving = async move {
             match serve_server_with_ct(service, transport, sessions.kill.child_token()).await {
@@ -166,8 +172,8 @@ impl<H: ServerHandler> Sessions<H> {
                 }
                 Err(error) => tracing::warn!(%error, "a session could not be taken over"),
             }
-            if let Err(error) = sessions.close_session(&id).await {
-                tracing::warn!(%error, "a session could not be closed");
+            if let Some(current) = sessions.copy(&session.id) {
+                sessions.copy_has_ended(current).await;
             }
         };
         self.tasks.spawn(serving.in_current_span());

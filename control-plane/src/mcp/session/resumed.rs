@@ -9,7 +9,7 @@ use dynamic_mcp_shared::ids::{ReplicaId, random_uuid};
 use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
 use rmcp::ServerHandler;
-use rmcp::transport::streamable_http_server::session::{ServerSseMessage, SessionManager as _};
+use rmcp::transport::streamable_http_server::session::ServerSseMessage;
 use tokio::sync::Notify;
 use tracing::Instrument as _;
 
@@ -64,13 +64,13 @@ impl<H: ServerHandler> Sessions<H> {
         &self,
         session: &Arc<Session>,
         replica: ReplicaId,
-        last_event_id: &str,
+        last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + use<H>, SessionsError> {
         let relay = self.relays.add();
         let letter = Letter {
             session: session.id.to_string(),
             content: Content::Resume {
-                last_event_id: last_event_id.to_owned(),
+                last_event_id,
                 to: self.bus.replica().clone(),
                 token: relay.token.clone(),
             },
@@ -80,11 +80,11 @@ impl<H: ServerHandler> Sessions<H> {
         }
         let (bus, session) = (self.bus.clone(), session.clone());
         let reading = session.activity.reading();
-        let pieces = futures::stream::unfold((relay, reading), move |(relay, reading)| {
+        let pieces = futures::stream::unfold((relay, reading, Vec::new()), move |(relay, reading, got)| {
             let (bus, session, replica) = (bus.clone(), session.clone(), replica.clone());
             async move {
                 loop {
-                    let pieces = match bus.relayed(&session.id, &relay.token).await {
+                    let pieces = match bus.relayed(&session.id, &relay.token, &got).await {
                         Ok(pieces) => pieces,
                         Err(error) => {
                             tracing::debug!(%error, "the stream of a request at another replica is lost");
@@ -92,7 +92,8 @@ impl<H: ServerHandler> Sessions<H> {
                         }
                     };
                     if !pieces.is_empty() {
-                        return Some((pieces, (relay, reading)));
+                        let got = pieces.iter().map(|relayed| relayed.place.clone()).collect();
+                        return Some((pieces, (relay, reading, got)));
                     }
                     let waited = tokio::select! {
                         () = session.ended.cancelled() => return None,
@@ -104,8 +105,8 @@ impl<H: ServerHandler> Sessions<H> {
                 }
             }
         });
-        let events = pieces.flat_map(futures::stream::iter).scan((), |(), piece| {
-            std::future::ready(match piece {
+        let events = pieces.flat_map(futures::stream::iter).scan((), |(), relayed| {
+            std::future::ready(match relayed.piece {
                 Piece::Event(id, Some(message)) => Some(ServerSseMessage::new(id, *message)),
                 Piece::Event(id, None) => Some(ServerSseMessage::priming(id, RETRY)),
                 Piece::End => None,
@@ -114,37 +115,31 @@ impl<H: ServerHandler> Sessions<H> {
         Ok(streams::shareable(events))
     }
 
-    /// Of a request that runs here, until it has its answer.
-    pub(super) async fn send_rest(
-        &self,
-        session: &Arc<Session>,
-        last_event_id: String,
-        to: ReplicaId,
-        token: String,
-    ) -> Result<(), SessionsError> {
-        let own = self.bus.replica().clone();
-        let resumed = self.inner.resume(&session.id, last_event_id).await;
-        let (bus, session) = (self.bus.clone(), session.clone());
+    /// Of a request that was begun here, until it has its answer; of one that is not known any more, that it has ended.
+    pub(super) fn send_rest(&self, session: String, last_event_id: &str, to: ReplicaId, token: String) {
+        let journal = names::of_event(last_event_id)
+            .filter(|(replica, ..)| replica == self.bus.replica())
+            .and_then(|(_, index, number)| Some((self.journals.find(&session, number, index)?, index)));
+        let bus = self.bus.clone();
         let sending = async move {
-            if let Ok(events) = resumed {
-                let mut events = std::pin::pin!(events);
+            if let Some((journal, index)) = journal {
+                let mut events = std::pin::pin!(journal.read(Some(index)));
                 while let Some(event) = events.next().await {
                     let Some(id) = event.event_id else { continue };
                     let message = event
                         .message
                         .map(|message| Box::new(Arc::unwrap_or_clone(message)));
-                    let piece = Piece::Event(names::event(&own, &id), message);
-                    if let Err(error) = bus.relay(&session.id, &to, &token, piece).await {
+                    let piece = Piece::Event(id, message);
+                    if let Err(error) = bus.relay(&session, &to, &token, piece).await {
                         tracing::debug!(%error, "the stream of a request can't be sent to another replica");
                         return;
                     }
                 }
             }
-            if let Err(error) = bus.relay(&session.id, &to, &token, Piece::End).await {
+            if let Err(error) = bus.relay(&session, &to, &token, Piece::End).await {
                 tracing::debug!(%error, "the stream of a request can't be ended at another replica");
             }
         };
         self.tasks.spawn(sending.in_current_span());
-        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use rmcp::model::{ClientJsonRpcMessage, GetExtensions as _, ServerJsonRpcMessage
 use rmcp::service::OriginatingRequestId;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionWorker;
 use rmcp::transport::{Transport, WorkerTransport};
+use tokio_util::sync::DropGuard;
 
 use super::bus::SessionBus;
 use super::streams::progress_token;
@@ -19,11 +20,19 @@ pub struct SessionTransport {
     inner: Inner,
     session: Arc<Session>,
     bus: Arc<dyn SessionBus>,
+    /// Whoever serves the session has it.
+    _served: DropGuard,
 }
 
 impl SessionTransport {
     pub(super) fn new(inner: Inner, session: Arc<Session>, bus: Arc<dyn SessionBus>) -> Self {
-        Self { inner, session, bus }
+        let served = session.served.clone().drop_guard();
+        Self {
+            inner,
+            session,
+            bus,
+            _served: served,
+        }
     }
 }
 
@@ -40,7 +49,7 @@ enum Way {
 impl Session {
     fn way(&self, message: &ServerJsonRpcMessage) -> Way {
         if let Some(token) = progress_token(message) {
-            return if self.progress.admit(token) {
+            return if self.progress.is_expected(token) {
                 Way::Request
             } else {
                 Way::Nowhere

@@ -1,9 +1,10 @@
 //! A stream that its client loses goes on at another replica.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use dynamic_mcp_tests::client::{Era, EventStream};
 use dynamic_mcp_tests::cluster::Cluster;
-use serde_json::json;
+use dynamic_mcp_tests::eventually::eventually;
+use serde_json::{Value, json};
 
 use super::{everywhere, is_list_changed, plan, stays_quiet};
 
@@ -88,5 +89,66 @@ async fn the_stream_of_a_request_goes_on_at_another_replica_until_its_answer() -
         "{answer}"
     );
     assert!(rest.next().await?.is_none(), "it ends with its answer");
+    cluster.stop().await
+}
+
+#[tokio::test]
+async fn an_answer_that_came_while_its_client_was_away_is_read_at_any_replica() -> Result<()> {
+    let cluster = Cluster::start(plan()).await?;
+    let client = cluster.client(Era::Legacy).await?;
+    let copies = everywhere(&cluster, &client);
+    let code = "ctx.progress(1); for (const end = Date.now() + 500; Date.now() < end;); return 'the end';";
+    let call = copies[0].request(
+        "tools/call",
+        json!({"name": "run_js_ephemeral", "arguments": {"code": code}, "_meta": {"progressToken": "p"}}),
+    );
+    let mut stream = EventStream::new(copies[0].send(&call).await?.error_for_status()?);
+    stream
+        .find(|message| message["method"] == "notifications/progress")
+        .await?;
+    let read = stream.last_id().context("the event has an id")?.to_owned();
+    drop(stream);
+    eventually(super::SOON, async || {
+        let metrics = copies[0].structured("system.guard_metrics", json!({})).await?;
+        ensure!(metrics["activeExecutions"] == 0, "{metrics}");
+        Ok(())
+    })
+    .await;
+    for copy in [&copies[1], &copies[0], &copies[2]] {
+        let mut rest = copy.read_on(Some(&read)).await?;
+        let answer = rest
+            .next()
+            .await?
+            .context("what was read comes twice or nothing does")?;
+        assert_eq!(answer["id"], call["id"], "{answer}");
+        assert_eq!(answer["result"]["structuredContent"]["result"], "the end");
+        assert!(rest.next().await?.is_none(), "it ends with its answer");
+    }
+    let mut others = cluster.client(Era::Legacy).await?.read_on(Some(&read)).await?;
+    assert!(others.next().await?.is_none(), "it is of another session");
+    cluster.stop().await
+}
+
+#[tokio::test]
+async fn progress_comes_on_a_stream_that_was_lost_and_is_read_on() -> Result<()> {
+    let cluster = Cluster::start(plan()).await?;
+    let client = cluster.client(Era::Legacy).await?;
+    let copies = everywhere(&cluster, &client);
+    let code = "for (let i = 1; i < 6; i++) { ctx.progress(i); for (const end = Date.now() + 500; Date.now() < end;); } return 1;";
+    let call = copies[0].request(
+        "tools/call",
+        json!({"name": "run_js_ephemeral", "arguments": {"code": code}, "_meta": {"progressToken": "p"}}),
+    );
+    let mut stream = EventStream::new(copies[0].send(&call).await?.error_for_status()?);
+    let is_progress = |message: &Value| message["method"] == "notifications/progress";
+    stream.find(is_progress).await?;
+    let read = stream.last_id().context("the event has an id")?.to_owned();
+    drop(stream);
+    let mut rest = copies[1].read_on(Some(&read)).await?;
+    for step in 2..6 {
+        let told = rest.next().await?.context("progress")?;
+        assert!(is_progress(&told), "{told}");
+        assert_eq!(told["params"]["progress"].as_f64(), Some(f64::from(step)));
+    }
     cluster.stop().await
 }

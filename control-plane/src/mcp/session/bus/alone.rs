@@ -7,7 +7,8 @@ use futures::stream::BoxStream;
 use rmcp::model::ServerJsonRpcMessage;
 
 use super::{
-    BusError, Caps, Event, Evicted, Held, Kept, Letter, News, Piece, Record, SessionBus, Taken, Use,
+    BusError, Caps, Event, Evicted, Held, Kept, Letter, News, Piece, Place, Record, Relayed, SessionBus,
+    Taken, Use,
 };
 
 pub struct Alone(ReplicaId);
@@ -80,7 +81,7 @@ impl SessionBus for Alone {
         Err(BusError::Alone)
     }
 
-    async fn relayed(&self, _id: &str, _token: &str) -> Result<Vec<Piece>, BusError> {
+    async fn relayed(&self, _id: &str, _token: &str, _got: &[Place]) -> Result<Vec<Relayed>, BusError> {
         Err(BusError::Alone)
     }
 

@@ -15,7 +15,8 @@ use tokio::sync::watch;
 
 use super::scripts::Scripts;
 use super::{
-    BusError, Caps, Content, Event, Evicted, Held, Kept, Letter, News, Piece, Record, SessionBus, Taken, Use,
+    BusError, Caps, Content, Event, Evicted, Held, Kept, Letter, News, Piece, Place, Record, Relayed,
+    SessionBus, Taken, Use,
 };
 use crate::mcp::session::{SessionLimits, outbox};
 use crate::principal::Principal;
@@ -123,23 +124,22 @@ impl Inner {
         }
     }
 
-    /// What has come by letter. What can't be taken now is there when it is looked at again.
-    async fn letters(&self) -> Vec<Letter> {
+    /// What has come by letter since those that were got before. What can't be taken now is there when it is looked at again.
+    async fn letters(&self, got: &mut Vec<Place>) -> Vec<Letter> {
         let mut letters = Vec::new();
         loop {
-            let mut take = self
-                .scripts
-                .letters
-                .key(self.redis.keys().replica_inbox(&self.replica));
-            take.arg(BATCH);
-            let taken: Vec<String> = self.redis.invoke(&take).await.unwrap_or_default();
-            let is_last = taken.len() < BATCH;
-            letters.extend(
-                taken
-                    .iter()
-                    .filter_map(|letter| serde_json::from_str(letter).ok()),
-            );
-            if is_last {
+            let inbox = self.redis.keys().replica_inbox(&self.replica);
+            let mut take = self.scripts.letters.key(inbox);
+            take.arg(BATCH).arg(&*got);
+            let Ok(taken) = self.redis.invoke::<Vec<String>>(&take).await else {
+                return letters;
+            };
+            got.clear();
+            for entry in taken.chunks_exact(2) {
+                got.push(entry[0].clone());
+                letters.extend(serde_json::from_str::<Letter>(&entry[1]).ok());
+            }
+            if taken.is_empty() {
                 return letters;
             }
         }
@@ -371,17 +371,18 @@ impl SessionBus for SharedSessions {
         self.0.wake(to, &format!("relayed {token}")).await
     }
 
-    async fn relayed(&self, id: &str, token: &str) -> Result<Vec<Piece>, BusError> {
+    async fn relayed(&self, id: &str, token: &str, got: &[Place]) -> Result<Vec<Relayed>, BusError> {
         let relay = self.0.redis.keys().session_relay(id, token);
         let mut take = self.0.scripts.relayed.key(relay);
-        take.arg(BATCH);
+        take.arg(BATCH).arg(got);
         let entries: Vec<String> = self.0.redis.invoke(&take).await?;
-        let pieces = entries
-            .chunks_exact(2)
-            .map(|entry| match (&*entry[0], &*entry[1]) {
+        let pieces = entries.chunks_exact(3).map(|entry| Relayed {
+            place: entry[0].clone(),
+            piece: match (&*entry[1], &*entry[2]) {
                 ("", _) => Piece::End,
                 (id, message) => Piece::Event(id.to_owned(), serde_json::from_str(message).ok()),
-            });
+            },
+        });
         Ok(pieces.collect())
     }
 
@@ -399,6 +400,7 @@ impl SessionBus for SharedSessions {
             say_so: tokio::time::interval(SAY_SO_EVERY),
             up: self.0.redis.up(),
             has_letters: false,
+            got: Vec::new(),
         };
         futures::stream::unfold(ears, |mut ears| async move {
             let news = ears.next().await;
@@ -415,13 +417,15 @@ struct Ears {
     /// Of the connection for commands, which may be back later than the one that listens.
     up: watch::Receiver<bool>,
     has_letters: bool,
+    /// Letters that are still in the inbox.
+    got: Vec<Place>,
 }
 
 impl Ears {
     async fn next(&mut self) -> News {
         loop {
             if std::mem::take(&mut self.has_letters) {
-                let letters = self.inner.letters().await;
+                let letters = self.inner.letters(&mut self.got).await;
                 if !letters.is_empty() {
                     return News::Letters(letters);
                 }
