@@ -7,6 +7,7 @@ pub mod placement;
 mod refusal;
 pub mod retry;
 pub mod session_client;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use self::placement::{Need, NoPlace};
 use self::refusal::PlacementRefusal;
 pub use self::refusal::lacking;
 use self::retry::Next;
+use self::turns::{Turn, Turns};
 use crate::metric_names::Stage;
 
 /// How often a waiting job looks again: an executor in this process is asked for its state, and says nothing by itself.
@@ -52,6 +54,7 @@ impl Default for SchedulerConfig {
 
 pub struct Scheduler {
     fleet: Arc<Fleet>,
+    turns: Turns,
     config: SchedulerConfig,
 }
 
@@ -82,7 +85,11 @@ pub enum NeverStarted {
 
 impl Scheduler {
     pub fn new(fleet: Arc<Fleet>, config: SchedulerConfig) -> Self {
-        Self { fleet, config }
+        Self {
+            fleet,
+            turns: Turns::default(),
+            config,
+        }
     }
 
     /// Runs a job at most once. A node that refuses it, or is lost before the start was sent, costs nothing: it goes to
@@ -104,7 +111,7 @@ impl Scheduler {
             let node = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Scheduled::Cancelled,
-                node = self.place(Need::of(&job), &tried, &mut full, give_up_at).instrument(tracing::info_span!("place")) => node,
+                node = self.place(Need::of(&job), &job.tenant, &tried, &mut full, give_up_at).instrument(tracing::info_span!("place")) => node,
             };
             let node = match (node, last_refusal.take()) {
                 (Ok(node), _) => node,
@@ -168,6 +175,7 @@ impl Scheduler {
         let node = self
             .place(
                 Need::Node { image },
+                tenant,
                 &[],
                 &mut Vec::new(),
                 Instant::now() + self.config.max_wait,
@@ -182,17 +190,28 @@ impl Scheduler {
     async fn place(
         &self,
         need: Need<'_>,
+        tenant: &TenantId,
         tried: &[ExecutorId],
         full: &mut Vec<ExecutorId>,
         give_up_at: Instant,
     ) -> Result<Reservation, PlacementRefusal> {
+        // One that was refused by a node had its turn, and might hold up others with the nodes that it can't go to.
+        let is_new = tried.is_empty() && full.is_empty();
+        let mut turn = (is_new && !self.turns.nobody_waits(need)).then(|| self.turns.wait(need, tenant));
         loop {
-            let changed = self.fleet.changed();
-            tokio::pin!(changed);
+            let (changed, moved) = (self.fleet.changed(), self.turns.moved());
+            tokio::pin!(changed, moved);
             changed.as_mut().enable();
-            let why = if full.len() < retry::MAX_ATTEMPTS {
+            moved.as_mut().enable();
+            let may_look = turn.as_ref().is_none_or(Turn::has_come) && full.len() < retry::MAX_ATTEMPTS;
+            let why = if may_look {
                 match self.fleet.reserve(need, &[tried, full].concat()) {
-                    Ok(reservation) => return Ok(reservation),
+                    Ok(reservation) => {
+                        if let Some(turn) = turn {
+                            turn.got_it();
+                        }
+                        return Ok(reservation);
+                    }
                     Err(why) => why,
                 }
             } else {
@@ -208,11 +227,17 @@ impl Scheduler {
             if !waiting_helps || Instant::now() >= give_up_at {
                 return Err(PlacementRefusal::new(why, need, &self.fleet));
             }
+            if is_new && turn.is_none() {
+                turn = Some(self.turns.wait(need, tenant));
+            }
             let look_again_at = give_up_at.min(Instant::now() + LOOK_AGAIN);
             // Of nodes that said it themselves no word counts before then: what was known of them was wrong a moment ago.
             let sooner = async {
                 match full.is_empty() {
-                    true => changed.await,
+                    true => tokio::select! {
+                        () = changed => {}
+                        () = moved => {}
+                    },
                     false => std::future::pending().await,
                 }
             };

@@ -440,3 +440,33 @@ async fn without_any_executor_a_job_waits_a_bounded_time() {
         }
     ));
 }
+
+#[tokio::test]
+async fn a_tenant_with_one_job_does_not_wait_for_all_of_one_with_many() {
+    let cluster = Cluster::of(&[Script::Finishes]);
+    let need = Need::Node { image: IMAGE };
+    let mut held: Vec<_> = (0..4)
+        .map(|_| cluster.scheduler.fleet.reserve(need, &[]).unwrap())
+        .collect();
+    let places = parking_lot::Mutex::new(Vec::new());
+    let wait = async |tenant: &'static str| {
+        let give_up_at = Instant::now() + Duration::from_secs(10);
+        let tenant_id = tenant.parse().unwrap();
+        let full = &mut Vec::new();
+        let placed = cluster.scheduler.place(need, &tenant_id, &[], full, give_up_at);
+        let place = placed.await.ok().expect("a place");
+        places.lock().push(tenant);
+        // The next one's turn comes with it.
+        drop(place);
+    };
+    let many = futures::future::join_all((0..20).map(|_| wait("many")));
+    let free = async {
+        tokio::task::yield_now().await;
+        held.pop();
+    };
+    tokio::join!(many, wait("few"), free);
+    let places = places.into_inner();
+    assert_eq!(places.len(), 21);
+    let before = places.iter().position(|&tenant| tenant == "few");
+    assert!(before.is_some_and(|before| before <= 1), "{places:?}");
+}

@@ -1,0 +1,179 @@
+//! Who of those that wait for a node looks for one next. Tenants take turns, and what one tenant wants goes in the order in
+//! which it came, so that one with many calls waits for others as they do for it. Each need has a line of its own: none
+//! waits for a node that it has no use for.
+
+use std::collections::{HashMap, VecDeque};
+
+use dynamic_mcp_shared::ids::TenantId;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::placement::Need;
+
+#[derive(Default)]
+pub(super) struct Turns {
+    state: Mutex<State>,
+    moved: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// By need; those in which somebody waits.
+    lines: HashMap<String, Line>,
+    next: u64,
+}
+
+/// Tenants in the order of their turns, each with its own in theirs.
+#[derive(Default)]
+struct Line(VecDeque<(TenantId, VecDeque<u64>)>);
+
+/// A place in a line, left when it is dropped.
+pub(super) struct Turn<'a> {
+    turns: &'a Turns,
+    line: String,
+    tenant: TenantId,
+    number: u64,
+    served: bool,
+}
+
+impl Turns {
+    pub(super) fn nobody_waits(&self, need: Need<'_>) -> bool {
+        !self.state.lock().lines.contains_key(name(need))
+    }
+
+    pub(super) fn wait(&self, need: Need<'_>, tenant: &TenantId) -> Turn<'_> {
+        let mut state = self.state.lock();
+        let number = state.next;
+        state.next += 1;
+        let line = state.lines.entry(name(need).to_owned()).or_default();
+        line.join(tenant, number);
+        Turn {
+            turns: self,
+            line: name(need).to_owned(),
+            tenant: tenant.clone(),
+            number,
+            served: false,
+        }
+    }
+
+    /// Completes when somebody left a line.
+    pub(super) fn moved(&self) -> Notified<'_> {
+        self.moved.notified()
+    }
+}
+
+impl Turn<'_> {
+    pub(super) fn has_come(&self) -> bool {
+        let state = self.turns.state.lock();
+        let line = state.lines.get(&self.line);
+        line.and_then(Line::first) == Some(self.number)
+    }
+
+    /// It got what it waited for, so that others of its tenant wait until all tenants had a turn.
+    pub(super) fn got_it(mut self) {
+        self.served = true;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.turns.state.lock();
+        if let Some(line) = state.lines.get_mut(&self.line) {
+            line.leave(&self.tenant, self.number, self.served);
+            if line.0.is_empty() {
+                state.lines.remove(&self.line);
+            }
+        }
+        drop(state);
+        self.turns.moved.notify_waiters();
+    }
+}
+
+impl Line {
+    fn join(&mut self, tenant: &TenantId, number: u64) {
+        match self.0.iter_mut().find(|(known, _)| known == tenant) {
+            Some((_, own)) => own.push_back(number),
+            None => self.0.push_back((tenant.clone(), VecDeque::from([number]))),
+        }
+    }
+
+    fn first(&self) -> Option<u64> {
+        self.0.front()?.1.front().copied()
+    }
+
+    fn leave(&mut self, tenant: &TenantId, number: u64, served: bool) {
+        let Some(at) = self.0.iter().position(|(known, _)| known == tenant) else {
+            return;
+        };
+        let own = &mut self.0[at].1;
+        own.retain(|&waiting| waiting != number);
+        let is_last = own.is_empty();
+        if is_last || served {
+            let left = self.0.remove(at);
+            self.0.extend(left.filter(|_| !is_last));
+        }
+    }
+}
+
+/// No image has an empty name.
+fn name(need: Need<'_>) -> &str {
+    match need {
+        Need::Node { image } => image,
+        Need::Isolate => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(name: &str) -> TenantId {
+        name.parse().expect("a tenant")
+    }
+
+    fn next(waiting: &mut Vec<(&'static str, Turn<'_>)>) -> &'static str {
+        let at = waiting.iter().position(|(_, turn)| turn.has_come());
+        let (who, turn) = waiting.remove(at.expect("somebody is next"));
+        turn.got_it();
+        who
+    }
+
+    #[test]
+    fn tenants_take_turns_and_each_goes_in_its_own_order() {
+        let turns = Turns::default();
+        let mut waiting: Vec<_> = [
+            ("many", "m1"),
+            ("many", "m2"),
+            ("many", "m3"),
+            ("few", "f1"),
+            ("one", "o1"),
+        ]
+        .map(|(of, who)| (who, turns.wait(Need::Isolate, &tenant(of))))
+        .into();
+        let order: Vec<_> = (0..5).map(|_| next(&mut waiting)).collect();
+        assert_eq!(order, ["m1", "f1", "o1", "m2", "m3"]);
+        assert!(turns.nobody_waits(Need::Isolate));
+    }
+
+    #[test]
+    fn who_gives_up_costs_its_tenant_no_turn() {
+        let turns = Turns::default();
+        let given_up = turns.wait(Need::Isolate, &tenant("one"));
+        let next = turns.wait(Need::Isolate, &tenant("one"));
+        let other = turns.wait(Need::Isolate, &tenant("other"));
+        drop(given_up);
+        assert!(next.has_come() && !other.has_come());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_node_that_it_has_no_use_for() {
+        let turns = Turns::default();
+        let _isolate = turns.wait(Need::Isolate, &tenant("one"));
+        let image = Need::Node {
+            image: "node:lts-slim",
+        };
+        assert!(turns.nobody_waits(image));
+        assert!(turns.wait(image, &tenant("other")).has_come());
+    }
+}
