@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Refusal;
 use super::slots::Taken;
+use super::{GuardConfig, Refusal};
 
 /// What a client is told to wait before a slot may be free lies between these.
 pub(super) const MIN_RETRY: Duration = Duration::from_millis(50);
@@ -42,6 +42,16 @@ impl Advice {
             retry_after: whole_ms(wait.clamp(MIN_RETRY, MAX_RETRY)),
         }
     }
+}
+
+/// When the window may have a place. `wait`: until its oldest beginning leaves it; `None` when none has begun, because
+/// calls that wait hold its places, or because it has none.
+pub(super) fn rate_retry(wait: Option<Duration>, limit: u32, config: &GuardConfig) -> Duration {
+    let without = match limit {
+        0 => Duration::from_millis(config.limits.window_ms),
+        _ => config.queue_wait,
+    };
+    whole_ms(wait.unwrap_or(without))
 }
 
 /// Rounded up, so that a client that waits as many milliseconds as it is told does not come too early.

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::advice::{Advice, whole_ms};
+use super::advice::{Advice, rate_retry};
 use super::scopes::{BOUNDS, Counted, ScopeState, Scopes};
 use super::slots::{Slot, Slots};
 use super::window::WindowLimit;
@@ -54,19 +54,17 @@ impl MemoryGuard {
     pub(super) fn occupy(&self, tenant: &TenantId) -> Slot {
         self.shared.slots.occupy(tenant)
     }
-}
 
-#[async_trait]
-impl Guard for MemoryGuard {
-    async fn acquire(&self, scope: &Scope, share: Share) -> Result<Box<dyn Permit>, Refusal> {
+    /// As [`Guard::acquire`], where another guard counts what is refused.
+    pub(super) async fn admit(&self, scope: &Scope, share: Share) -> Result<Box<dyn Permit>, Refusal> {
         let shared = &self.shared;
-        let place = shared.hold_place(scope, share).inspect_err(Refusal::count)?;
+        let place = shared.hold_place(scope, share)?;
         let wait = shared.config.queue_wait;
         let slot = match shared.slots.take(&scope.tenant, share, wait).await {
             Ok(slot) => slot,
             Err(taken) => {
                 place.counted.scope.counters.count_rejected_concurrency();
-                return Err(shared.advice.refusal(taken)).inspect_err(Refusal::count);
+                return Err(shared.advice.refusal(taken));
             }
         };
         let scope = place.begin();
@@ -79,6 +77,13 @@ impl Guard for MemoryGuard {
             revoked: CancellationToken::new(),
             _slot: slot,
         }))
+    }
+}
+
+#[async_trait]
+impl Guard for MemoryGuard {
+    async fn acquire(&self, scope: &Scope, share: Share) -> Result<Box<dyn Permit>, Refusal> {
+        self.admit(scope, share).await.inspect_err(Refusal::count)
     }
 
     async fn metrics(&self, tenant: &TenantId, share: Share) -> GuardMetrics {
@@ -127,7 +132,7 @@ impl Shared {
             scope: name.to_owned(),
             limit,
             window_ms: self.config.limits.window_ms,
-            retry_after: whole_ms(wait.unwrap_or(self.config.queue_wait)),
+            retry_after: rate_retry(wait, limit, &self.config),
         }
     }
 }

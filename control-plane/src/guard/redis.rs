@@ -43,7 +43,7 @@ use self::refused::Refused;
 use self::returns::{Count, Return, Returns};
 use self::store::{Ask, Store, StoreError, Take};
 use self::waiters::{Told, Waiter, Waiters};
-use super::advice::{Advice, whole_ms};
+use super::advice::{Advice, rate_retry};
 use super::scopes::{BOUNDS, ScopeState, Scopes};
 use super::{ALL_SCOPES, Guard, GuardConfig, GuardMetrics, Permit, Refusal, SILENCE_ENDS_CODE, Scope, Share};
 use crate::metric_names;
@@ -367,7 +367,7 @@ impl Shared {
             scope: name.to_owned(),
             limit,
             window_ms: limits.window_ms,
-            retry_after: whole_ms(wait.unwrap_or(self.config.guard.queue_wait)),
+            retry_after: rate_retry(wait, limit, &self.config.guard),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::super::{Guard as _, GuardConfig, GuardLimits, MemoryGuard, Refusal, Scope, Share};
+use super::super::{GuardConfig, GuardLimits, MemoryGuard, Refusal, Scope, Share};
 use super::permit::RedisPermit;
 use super::{OnStoreLoss, Shared};
 
@@ -56,7 +56,7 @@ impl Shared {
         scope: &Scope,
         share: Share,
     ) -> Result<RedisPermit, Refusal> {
-        let local = guard.acquire(scope, share_of_one(share, self.replicas())).await?;
+        let local = guard.admit(scope, share_of_one(share, self.replicas())).await?;
         let ticket = self.store.ticket(&scope.tenant, self.next_number());
         let revoked = self.held.add_local(&ticket, &scope.tenant);
         if self.alone.guard().is_none() {

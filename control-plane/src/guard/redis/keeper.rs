@@ -136,11 +136,15 @@ impl Shared {
     /// Tells Redis of the calls that this replica refused by itself.
     async fn tell_refused(&self) {
         let counted = self.refused.counted();
-        for batch in counted.chunks(COUNTS) {
+        let mut left = counted.as_slice();
+        while !left.is_empty() {
+            let (batch, later) = left.split_at(left.len().min(COUNTS));
             if let Err(error) = self.store.count(batch).await {
                 tracing::debug!(%error, "refusals are counted later");
-                self.refused.count_again(batch);
+                // Each try may cost its deadline, and leases are to be renewed.
+                return self.refused.count_again(left);
             }
+            left = later;
         }
     }
 
