@@ -36,7 +36,7 @@ random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 postgres_url() { printf 'postgres://%s:%s@postgres:5432/mcp' "$1" "$(cat "$secrets/postgres/$2.password")"; }
 
 # What Redis holds is volatile and comes back by itself.
-redis_conf() { printf 'requirepass %s\nsave ""\nappendonly no\nmaxmemory-policy noeviction\n' "$(random)"; }
+redis_conf() { printf 'requirepass %s\nsave ""\nappendonly no\nmaxmemory 512mb\nmaxmemory-policy noeviction\n' "$(random)"; }
 
 redis_url() { printf 'redis://:%s@redis:6379/0' "$(sed -n 's/^requirepass //p' "$secrets/redis/redis.conf")"; }
 

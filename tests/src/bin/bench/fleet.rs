@@ -26,23 +26,39 @@ const REPLICAS: [usize; 2] = [1, 3];
 /// One client asks one deployment and then the other, so that a busy moment of the machine is both's.
 const ROUNDS: usize = 20;
 const CALLS_A_ROUND: usize = 100;
-const ENGINE: [(&str, &str); 2] = [("MCP_EXECUTION_ENGINE", "isolate"), ("MCP_SANDBOX_SLOTS", "64")];
+/// More than one client can use, so that the processor is what bounds.
+const MANY_SLOTS: &str = "64";
+/// Of a node that is full while its processor is not: what waits for others, as most tools do.
+const FEW_SLOTS: &str = "4";
+const WAITS: &str = "await new Promise((resolve) => setTimeout(resolve, 100)); return 1;";
 
 pub async fn measure(report: &mut Report) -> Result<()> {
     for replicas in REPLICAS {
         for executors in EXECUTORS {
-            let deployment = Deployment::start(replicas, executors, true).await?;
+            let deployment = Deployment::start(replicas, executors, true, MANY_SLOTS, CODE).await?;
             let samples = deployment.together().await?;
             let what = format!("isolate, {replicas} replicas, {executors} executors, {CLIENTS} clients");
             report.row(&what, &samples);
             deployment.stop().await?;
         }
     }
+    for executors in EXECUTORS {
+        let deployment = Deployment::start(3, executors, true, FEW_SLOTS, WAITS).await?;
+        let samples = deployment.together().await?;
+        let what = format!(
+            "a call that waits 100 ms, 3 replicas, {executors} executors with {FEW_SLOTS} slots each, {CLIENTS} clients"
+        );
+        report.row(&what, &samples);
+        deployment.stop().await?;
+    }
     second_replica(report).await
 }
 
 async fn second_replica(report: &mut Report) -> Result<()> {
-    let (alone, shared) = tokio::try_join!(Deployment::start(1, 1, false), Deployment::start(2, 1, true))?;
+    let (alone, shared) = tokio::try_join!(
+        Deployment::start(1, 1, false, MANY_SLOTS, CODE),
+        Deployment::start(2, 1, true, MANY_SLOTS, CODE)
+    )?;
     let request = call(TOOL);
     let mut connections = [
         Connection::open(&alone.replicas[0].base_url).await?,
@@ -80,7 +96,13 @@ struct Deployment {
 }
 
 impl Deployment {
-    async fn start(replicas: usize, executors: usize, over_redis: bool) -> Result<Self> {
+    async fn start(
+        replicas: usize,
+        executors: usize,
+        over_redis: bool,
+        slots: &str,
+        code: &str,
+    ) -> Result<Self> {
         let (schema, redis) = (Schema::new()?, RedisServer::start().await?);
         let url = redis.url();
         let mut settings = vec![
@@ -98,9 +120,10 @@ impl Deployment {
             .iter()
             .map(|replica| replica.fleet_url.as_str())
             .collect();
+        let engine = [("MCP_EXECUTION_ENGINE", "isolate"), ("MCP_SANDBOX_SLOTS", slots)];
         let mut joined = Vec::new();
         for _ in 0..executors {
-            let mut executor = Executor::begin_at(State::new()?, &urls.join(","), &ENGINE)?;
+            let mut executor = Executor::begin_at(State::new()?, &urls.join(","), &engine)?;
             executor.process.logged("joined the control plane").await?;
             joined.push(executor);
         }
@@ -110,17 +133,17 @@ impl Deployment {
             schema,
             _redis: redis,
         };
-        deployment.make_tool().await?;
+        deployment.make_tool(code).await?;
         Ok(deployment)
     }
 
     /// Returns when every replica has called it.
-    async fn make_tool(&self) -> Result<()> {
+    async fn make_tool(&self, code: &str) -> Result<()> {
         let first = self.replicas.first().context("a replica")?;
         first.ready().await?;
         let client = first.client(Era::Modern).await?;
         client
-            .create_tool(TOOL, CODE, json!({"runtime": "isolate"}))
+            .create_tool(TOOL, code, json!({"runtime": "isolate"}))
             .await?;
         for replica in &self.replicas {
             replica.ready().await?;
