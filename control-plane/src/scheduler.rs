@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use self::client::{Attempt, ResolveError};
+use self::client::{Attempt, ResolveError, Waiting};
 use self::fleet::{Fleet, Reservation};
 use self::placement::{Need, NoPlace};
 use self::refusal::PlacementRefusal;
@@ -31,6 +31,8 @@ use crate::metric_names::Stage;
 
 /// How often a waiting job looks again: an executor in this process is asked for its state, and says nothing by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long a job waits at one node for a slot, before it looks at all of them again.
+const WAIT_AT_NODE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Copy)]
 pub struct SchedulerConfig {
@@ -113,15 +115,26 @@ impl Scheduler {
                 () = cancel.cancelled() => return Scheduled::Cancelled,
                 node = self.place(Need::of(&job), &job.tenant, &tried, &mut full, give_up_at).instrument(tracing::info_span!("place")) => node,
             };
-            let node = match (node, last_refusal.take()) {
-                (Ok(node), _) => node,
+            let (node, waiting) = match (node, last_refusal.take()) {
+                (Ok(placed), _) => placed,
                 (Err(_), Some((kind, message))) => return Scheduled::NeverStarted { kind, message },
                 (Err(refusal), None) => return refusal.into(),
             };
             Stage::Place.record(asked.elapsed());
             let executor = node.executor().clone();
+            let waits = waiting.at_node();
             let deadline = self.prepare_deadline(&job);
-            match client::attempt(&node, job.clone(), args.clone(), events.clone(), cancel, deadline).await {
+            match client::attempt(
+                &node,
+                job.clone(),
+                args.clone(),
+                events.clone(),
+                cancel,
+                deadline,
+                waiting,
+            )
+            .await
+            {
                 Attempt::Finished(finished) => {
                     Stage::Prepare.record(finished.usage.prepare);
                     Stage::Run.record(finished.usage.duration);
@@ -134,6 +147,10 @@ impl Scheduler {
                     message,
                 } if Instant::now() < give_up_at => {
                     full.push(executor);
+                    // Refused at once all the same, it should not ask without end.
+                    if waits {
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                    }
                     last_refusal = Some((NeverStarted::NoCapacity, message));
                 }
                 Attempt::NeverStarted { reason, message } => {
@@ -159,7 +176,7 @@ impl Scheduler {
         cancel: &CancellationToken,
     ) -> Attempt {
         let deadline = self.prepare_deadline(&job);
-        client::attempt(node, job, args, events, cancel, deadline).await
+        client::attempt(node, job, args, events, cancel, deadline, Waiting::default()).await
     }
 
     /// Turns dependencies into a lock on any node that has the image.
@@ -172,7 +189,7 @@ impl Scheduler {
         image: &str,
         dependencies: &[Dependency],
     ) -> Result<Bytes, ResolveError> {
-        let node = self
+        let (node, _at_once) = self
             .place(
                 Need::Node { image },
                 tenant,
@@ -194,7 +211,7 @@ impl Scheduler {
         tried: &[ExecutorId],
         full: &mut Vec<ExecutorId>,
         give_up_at: Instant,
-    ) -> Result<Reservation, PlacementRefusal> {
+    ) -> Result<(Reservation, Waiting<'_>), PlacementRefusal> {
         // One that was refused by a node had its turn, and might hold up others with the nodes that it can't go to.
         let is_new = tried.is_empty() && full.is_empty();
         let mut turn = (is_new && !self.turns.nobody_waits(need)).then(|| self.turns.wait(need, tenant));
@@ -203,14 +220,13 @@ impl Scheduler {
             tokio::pin!(changed, moved);
             changed.as_mut().enable();
             moved.as_mut().enable();
-            let may_look = turn.as_ref().is_none_or(Turn::has_come) && full.len() < retry::MAX_ATTEMPTS;
-            let why = if may_look {
-                match self.fleet.reserve(need, &[tried, full].concat()) {
-                    Ok(reservation) => {
+            let why = if turn.as_ref().is_none_or(Turn::has_come) {
+                match self.reserve(need, tried, full) {
+                    Ok(placed) => {
                         if let Some(turn) = turn {
                             turn.got_it();
                         }
-                        return Ok(reservation);
+                        return Ok(placed);
                     }
                     Err(why) => why,
                 }
@@ -244,6 +260,35 @@ impl Scheduler {
             let _unchanged = tokio::time::timeout_at(look_again_at, sooner).await;
             full.clear();
         }
+    }
+
+    /// A free slot, or a place at a node that is full.
+    fn reserve(
+        &self,
+        need: Need<'_>,
+        tried: &[ExecutorId],
+        full: &[ExecutorId],
+    ) -> Result<(Reservation, Waiting<'_>), NoPlace> {
+        let why = if full.len() < retry::MAX_ATTEMPTS {
+            match self.fleet.reserve(need, &[tried, full].concat()) {
+                Ok(node) => return Ok((node, Waiting::default())),
+                Err(why) => why,
+            }
+        } else {
+            NoPlace::Full
+        };
+        if (why == NoPlace::Full || !full.is_empty())
+            && let Some(mut place) = self.turns.at_node(need)
+            && let Some(node) = self.fleet.reserve_full(need, tried)
+        {
+            place.is_used = true;
+            let waiting = Waiting {
+                length: WAIT_AT_NODE,
+                _place: Some(place),
+            };
+            return Ok((node, waiting));
+        }
+        Err(why)
     }
 
     fn prepare_deadline(&self, job: &Job) -> Duration {

@@ -3,11 +3,13 @@
 //! What outlives a call, such as a sandbox session, takes no slot: it keeps the executor busy, so that one that leaves waits
 //! for it as well.
 //!
-//! There is no queue: the control plane places, and a job that finds no slot is refused at once. A slot is held for the
-//! life of its [`Slot`], so it comes back however the job ends.
+//! The control plane places, and a job that finds no slot is refused at once, unless its control plane knows that all nodes
+//! are full and has it wait: then who came first goes first, so that no control plane takes every slot that comes free. A
+//! slot is held for the life of its [`Slot`], so it comes back however the job ends.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dynamic_mcp_shared::ids::JobId;
 use dynamic_mcp_shared::job::{RejectReason, Rejection};
@@ -17,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Ids of jobs that were started are remembered for so many jobs, so that a late second dispatch does not run.
 const REMEMBERED_JOBS: usize = 8_192;
+/// Jobs that may wait for a slot, each of another control plane as a rule.
+const MAX_WAITING: usize = 64;
 
 #[derive(Debug, Clone)]
 pub struct Capacity(Arc<Shared>);
@@ -26,6 +30,8 @@ struct Shared {
     slots: u32,
     state: Mutex<State>,
     busy: watch::Sender<Load>,
+    /// Had by the first of those that wait.
+    first: tokio::sync::Mutex<()>,
     draining: CancellationToken,
 }
 
@@ -41,6 +47,7 @@ struct Load {
 struct State {
     draining: bool,
     kept_busy: usize,
+    waiting: usize,
     running: HashSet<JobId>,
     /// Those that run in a sandbox session, which takes no slot.
     in_sessions: HashSet<JobId>,
@@ -60,6 +67,7 @@ impl Capacity {
             slots,
             state: Mutex::default(),
             busy: watch::Sender::default(),
+            first: tokio::sync::Mutex::default(),
             draining: CancellationToken::new(),
         }))
     }
@@ -70,6 +78,48 @@ impl Capacity {
     /// While draining, without a free slot, and for a job that is here or was started here already: two dispatches
     /// of one job never both run.
     pub fn admit(&self, job: &JobId) -> Result<Slot, Rejection> {
+        self.admit_if(job, |state| state.waiting == 0)
+    }
+
+    /// The same for one that may wait for a slot that comes free.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub async fn admit_within(&self, job: &JobId, wait: Duration) -> Result<Slot, Rejection> {
+        let full = match self.admit(job) {
+            Err(rejection) if rejection.reason == RejectReason::NoCapacity => rejection,
+            ended => return ended,
+        };
+        let Some(_waiting) = self.join_line() else {
+            return Err(full);
+        };
+        let waiting = async {
+            let _first = self.0.first.lock().await;
+            let mut busy = self.0.busy.subscribe();
+            loop {
+                match self.admit_if(job, |_| true) {
+                    Err(rejection) if rejection.reason == RejectReason::NoCapacity => {}
+                    ended => return ended,
+                }
+                tokio::select! {
+                    _ = busy.changed() => {}
+                    () = self.0.draining.cancelled() => {}
+                }
+            }
+        };
+        tokio::time::timeout(wait, waiting).await.unwrap_or(Err(full))
+    }
+
+    fn join_line(&self) -> Option<Waiting> {
+        let mut state = self.0.state.lock();
+        if state.waiting >= MAX_WAITING {
+            return None;
+        }
+        state.waiting += 1;
+        Some(Waiting(Arc::clone(&self.0)))
+    }
+
+    fn admit_if(&self, job: &JobId, may: impl FnOnce(&State) -> bool) -> Result<Slot, Rejection> {
         let mut state = self.0.state.lock();
         if state.draining {
             return Err(rejection(
@@ -78,7 +128,7 @@ impl Capacity {
             ));
         }
         state.check_new(job)?;
-        if state.running.len() >= self.0.slots as usize {
+        if state.running.len() >= self.0.slots as usize || !may(&state) {
             return Err(rejection(
                 RejectReason::NoCapacity,
                 format!("all {} slots of this executor are taken", self.0.slots),
@@ -184,6 +234,15 @@ impl Drop for Busy {
     }
 }
 
+/// A job that waits for a slot.
+struct Waiting(Arc<Shared>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.state.lock().waiting -= 1;
+    }
+}
+
 /// One job's right to run.
 #[derive(Debug)]
 pub struct Slot {
@@ -261,6 +320,45 @@ mod tests {
         assert_eq!(refusal(&capacity, &JobId::generate()), RejectReason::NoCapacity);
         drop(slot);
         assert!(capacity.admit(&JobId::generate()).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_gets_a_slot_in_the_order_of_coming_before_those_who_come_later() {
+        const LONG: Duration = Duration::from_secs(10);
+        let capacity = Capacity::new(1);
+        let jobs = [(); 3].map(|()| JobId::generate());
+        let slot = capacity.admit(&jobs[0]).unwrap();
+        let mut first = Box::pin(capacity.admit_within(&jobs[1], LONG));
+        assert!(futures::poll!(&mut first).is_pending());
+        let mut second = Box::pin(capacity.admit_within(&jobs[2], LONG));
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(slot);
+        assert_eq!(refusal(&capacity, &JobId::generate()), RejectReason::NoCapacity);
+        assert!(futures::poll!(&mut second).is_pending());
+        let slot = first.await.unwrap();
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(slot);
+        drop(second.await.unwrap());
+        assert!(capacity.admit(&JobId::generate()).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever_or_for_an_executor_that_leaves() {
+        let capacity = Capacity::new(1);
+        let _slot = capacity.admit(&JobId::generate()).unwrap();
+        let refused = async |wait| {
+            let job = JobId::generate();
+            let refused = capacity.admit_within(&job, wait).await;
+            refused.unwrap_err().reason
+        };
+        assert_eq!(refused(Duration::ZERO).await, RejectReason::NoCapacity);
+        assert_eq!(refused(Duration::from_secs(1)).await, RejectReason::NoCapacity);
+        let drain = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            capacity.drain();
+        };
+        let (reason, ()) = tokio::join!(refused(Duration::from_secs(60)), drain);
+        assert_eq!(reason, RejectReason::Draining);
     }
 
     #[test]

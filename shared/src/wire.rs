@@ -47,6 +47,7 @@ impl From<Job> for v1::Prepare {
                 max_memory_bytes: job.max_memory.map_or(0, |size| size.0),
             }),
             session: job.session.map(v1::SessionWork::from),
+            wait_ms: 0,
         }
     }
 }

@@ -16,7 +16,7 @@ use dynamic_mcp_proto::v1::execute_request::Message as Request;
 use dynamic_mcp_proto::v1::executor_client::ExecutorClient;
 use dynamic_mcp_proto::v1::resolve_dependencies_response::Result as Resolved;
 use dynamic_mcp_proto::v1::{
-    Cancel, DrainRequest, DrainResponse, ExecuteEvent, ExecuteRequest, ResolveDependenciesRequest,
+    Cancel, DrainRequest, DrainResponse, ExecuteEvent, ExecuteRequest, Prepare, ResolveDependenciesRequest,
 };
 use dynamic_mcp_shared::ids::TenantId;
 use dynamic_mcp_shared::job::{Dependency, Finished, Job, JobEvent, Placement, RejectReason, Rejection};
@@ -29,6 +29,7 @@ use tonic::{Code, Streaming};
 use tracing::Instrument as _;
 
 use super::fleet::{ExecutorChannel, Reservation};
+use super::turns::AtNode;
 use crate::metric_names;
 
 /// What an executor gets beyond a job's own time-out to say how it ended: it enforces that time-out, this one only
@@ -51,6 +52,20 @@ pub enum Attempt {
     Cancelled,
 }
 
+/// Whether a job waits at its node for a slot.
+#[derive(Default)]
+pub struct Waiting<'a> {
+    pub(super) length: Duration,
+    /// Given up when it waits no more.
+    pub(super) _place: Option<AtNode<'a>>,
+}
+
+impl Waiting<'_> {
+    pub(super) const fn at_node(&self) -> bool {
+        !self.length.is_zero()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     #[error("{0}")]
@@ -66,9 +81,10 @@ pub async fn attempt(
     said: Option<mpsc::Sender<JobEvent>>,
     cancel: &CancellationToken,
     prepare_deadline: Duration,
+    waiting: Waiting<'_>,
 ) -> Attempt {
     let finish_deadline = job.timeout.duration() + FINISH_GRACE;
-    let prepare = prepare(node.channel(), job)
+    let prepare = prepare(node.channel(), job, waiting.length)
         .instrument(tracing::info_span!("prepare", executor.id = %node.executor()));
     let prepared = tokio::select! {
         biased;
@@ -76,6 +92,7 @@ pub async fn attempt(
         () = cancel.cancelled() => return Attempt::Cancelled,
         prepared = tokio::time::timeout(prepare_deadline, prepare) => prepared,
     };
+    drop(waiting);
     let conversation = match prepared {
         Ok(Ok(conversation)) => conversation,
         Ok(Err(Rejection { reason, message })) => return Attempt::NeverStarted { reason, message },
@@ -101,11 +118,15 @@ struct Conversation {
     events: Streaming<ExecuteEvent>,
 }
 
-async fn prepare(channel: ExecutorChannel, job: Job) -> Result<Conversation, Rejection> {
+async fn prepare(channel: ExecutorChannel, job: Job, wait: Duration) -> Result<Conversation, Rejection> {
     let runtime = job.runtime.as_str();
+    let prepare = Prepare {
+        wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+        ..job.into()
+    };
     // Prepare, start, cancel: never more than these.
     let (requests, outgoing) = mpsc::channel(3);
-    let first = wire::execute_request(Request::Prepare(job.into()));
+    let first = wire::execute_request(Request::Prepare(prepare));
     requests
         .try_send(first)
         .map_err(|_| lost("the request could not be queued"))?;

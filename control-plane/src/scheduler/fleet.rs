@@ -208,6 +208,14 @@ impl Fleet {
         Ok(Reservation::of_slot(self.clone(), node))
     }
 
+    /// A node on which the job may wait for a slot, where none has one free as far as is known here: others take those that
+    /// come free, and what is known of them is a moment old.
+    pub fn reserve_full(self: &Arc<Self>, need: Need<'_>, tried: &[ExecutorId]) -> Option<Reservation> {
+        let mut table = self.table.lock();
+        let node = table.reserve_full(need, tried, Instant::now())?;
+        Some(Reservation::of_slot(self.clone(), node))
+    }
+
     /// The way to one certain executor, for what lives there already. It takes no slot, and goes to one that drains too.
     ///
     /// # Errors

@@ -135,8 +135,7 @@ impl Index {
                 Need::Isolate => &mut self.isolates,
                 Need::Node { image } => self.images.entry(image.to_owned()).or_default(),
             };
-            pool.able += 1;
-            pool.place(key, facts.used < facts.slots, warm);
+            pool.put(key, facts.used < facts.slots, warm);
         }
         self.nodes[key.0] = Some(facts);
     }
@@ -193,6 +192,11 @@ impl Index {
         chosen.ok_or_else(|| self.lacking(need, tried))
     }
 
+    /// A node on which the job may wait for a slot, where none has one free.
+    pub fn choose_full(&self, need: Need<'_>, tried: &[NodeKey], rng: &mut impl Rng) -> Option<NodeKey> {
+        self.best_of(&self.pool(need)?.able, tried, rng)
+    }
+
     fn best_of(&self, members: &Members, tried: &[NodeKey], rng: &mut impl Rng) -> Option<NodeKey> {
         members
             .draw(COMPARED + tried.len(), rng)
@@ -213,7 +217,7 @@ impl Index {
             all > tried.filter(|facts| standing(facts, need) >= at_least).count()
         };
         let tally = &self.runtimes[need.runtime() as usize];
-        let able = self.pool(need).map_or(0, |pool| pool.able);
+        let able = self.pool(need).map_or(0, |pool| pool.able.len());
         if !left(self.len(), Standing::LacksRuntime) {
             NoPlace::NoNodes
         } else if !left(tally.offered, Standing::NotReady) {
@@ -245,7 +249,7 @@ impl Index {
                 Need::Node { image } => {
                     if let Some(pool) = self.images.get_mut(image) {
                         pool.take_out(key);
-                        if pool.able == 0 {
+                        if pool.able.len() == 0 {
                             self.images.remove(image);
                         }
                     }

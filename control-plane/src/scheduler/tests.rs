@@ -448,6 +448,7 @@ async fn a_tenant_with_one_job_does_not_wait_for_all_of_one_with_many() {
     let mut held: Vec<_> = (0..4)
         .map(|_| cluster.scheduler.fleet.reserve(need, &[]).unwrap())
         .collect();
+    let _waits_at_the_node = cluster.scheduler.turns.at_node(need);
     let places = parking_lot::Mutex::new(Vec::new());
     let wait = async |tenant: &'static str| {
         let give_up_at = Instant::now() + Duration::from_secs(10);

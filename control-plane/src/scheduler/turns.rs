@@ -1,8 +1,11 @@
 //! Who of those that wait for a node looks for one next. Tenants take turns, and what one tenant wants goes in the order in
 //! which it came, so that one with many calls waits for others as they do for it. Each need has a line of its own: none
 //! waits for a node that it has no use for.
+//!
+//! Slots that come free are taken by other replicas too, who may hear of them first. So one of each line waits at a node
+//! itself, where those of all replicas take turns.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use dynamic_mcp_shared::ids::TenantId;
 use parking_lot::Mutex;
@@ -22,6 +25,8 @@ struct State {
     /// By need; those in which somebody waits.
     lines: HashMap<String, Line>,
     next: u64,
+    /// Needs of which one waits at a node.
+    at_nodes: HashSet<String>,
 }
 
 /// Tenants in the order of their turns, each with its own in theirs.
@@ -57,9 +62,37 @@ impl Turns {
         }
     }
 
+    /// The right to wait at a node, which one has at a time.
+    pub(super) fn at_node(&self, need: Need<'_>) -> Option<AtNode<'_>> {
+        let name = name(need).to_owned();
+        let is_free = self.state.lock().at_nodes.insert(name.clone());
+        is_free.then(|| AtNode {
+            turns: self,
+            name,
+            is_used: false,
+        })
+    }
+
     /// Completes when somebody left a line.
     pub(super) fn moved(&self) -> Notified<'_> {
         self.moved.notified()
+    }
+}
+
+/// Held by who waits at a node, until it has a slot there.
+pub(super) struct AtNode<'a> {
+    turns: &'a Turns,
+    name: String,
+    /// Somebody waited with it: its end is news to those who would.
+    pub(super) is_used: bool,
+}
+
+impl Drop for AtNode<'_> {
+    fn drop(&mut self) {
+        self.turns.state.lock().at_nodes.remove(&self.name);
+        if self.is_used {
+            self.turns.moved.notify_waiters();
+        }
     }
 }
 
@@ -164,6 +197,21 @@ mod tests {
         let other = turns.wait(Need::Isolate, &tenant("other"));
         drop(given_up);
         assert!(next.has_come() && !other.has_come());
+    }
+
+    #[test]
+    fn one_of_each_need_waits_at_a_node() {
+        let turns = Turns::default();
+        let one = turns.at_node(Need::Isolate);
+        for _ in 0..2 {
+            assert!(one.is_some() && turns.at_node(Need::Isolate).is_none());
+        }
+        let image = Need::Node {
+            image: "node:lts-slim",
+        };
+        assert!(turns.at_node(image).is_some());
+        drop(one);
+        assert!(turns.at_node(Need::Isolate).is_some());
     }
 
     #[test]

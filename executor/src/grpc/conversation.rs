@@ -30,6 +30,8 @@ use crate::metric_names;
 
 /// Progress and output that wait for the stream; what comes beyond it is dropped.
 const JOB_EVENT_BUFFER: usize = 16;
+/// The most that a job may wait for a slot, whatever its control plane says.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 type Events = mpsc::Sender<Result<v1::ExecuteEvent, Status>>;
 
@@ -97,15 +99,16 @@ impl Conversation {
     }
 
     async fn converse(&mut self) -> Result<Finished, End> {
-        let job = self.first_message().await?;
+        let (job, wait) = self.first_message().await?;
         let span = tracing::Span::current();
         span.record("job.id", job.id.as_str());
         span.record("tenant", job.tenant.as_str());
         let id = job.id.clone();
         check_policy(&self.service, &job)?;
-        let capacity = &self.service.capacity;
+        let capacity = self.service.capacity.clone();
         let slot = match &job.session {
-            None => capacity.admit(&job.id),
+            None if wait.is_zero() => capacity.admit(&job.id),
+            None => self.unless_gone(capacity.admit_within(&job.id, wait)).await?,
             Some(_) => capacity.admit_in_session(&job.id),
         };
         let slot = slot.map_err(End::Rejected)?;
@@ -123,7 +126,8 @@ impl Conversation {
         Ok(finished)
     }
 
-    async fn first_message(&mut self) -> Result<Job, End> {
+    /// The job, and for how long it may wait for a slot.
+    async fn first_message(&mut self) -> Result<(Job, Duration), End> {
         let first = timeout(self.service.deadlines.prepare_message, self.requests.message()).await;
         match first {
             Err(_) => Err(fault(Status::deadline_exceeded(
@@ -131,8 +135,12 @@ impl Conversation {
             ))),
             Ok(Err(_) | Ok(None)) => Err(End::Gone),
             Ok(Ok(Some(request))) => match request.message {
-                Some(Said::Prepare(prepare)) => Job::try_from(prepare)
-                    .map_err(|malformed| rejected(RejectReason::Unsupported, malformed.to_string())),
+                Some(Said::Prepare(prepare)) => {
+                    let wait = Duration::from_millis(prepare.wait_ms.into()).min(MAX_WAIT);
+                    let job = Job::try_from(prepare)
+                        .map_err(|malformed| rejected(RejectReason::Unsupported, malformed.to_string()))?;
+                    Ok((job, wait))
+                }
                 _ => Err(fault(Status::invalid_argument(
                     "the first message must be prepare",
                 ))),
@@ -149,14 +157,19 @@ impl Conversation {
                 Some(_) => sandboxes.prepare(job).await,
             }
         };
+        match self.unless_gone(timeout(deadline, preparing)).await? {
+            Ok(prepared) => prepared.map_err(End::Rejected),
+            Err(_) => Err(rejected(
+                RejectReason::Engine,
+                format!("no sandbox was ready within {} s", deadline.as_secs()),
+            )),
+        }
+    }
+
+    /// What is done before the start, for as long as somebody waits for it.
+    async fn unless_gone<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
         tokio::select! {
-            prepared = timeout(deadline, preparing) => match prepared {
-                Ok(prepared) => prepared.map_err(End::Rejected),
-                Err(_) => Err(rejected(
-                    RejectReason::Engine,
-                    format!("no sandbox was ready within {} s", deadline.as_secs()),
-                )),
-            },
+            done = work => Ok(done),
             word = listen(&mut self.requests, &self.events) => Err(match word {
                 Word::Cancel => End::Cancelled,
                 Word::Gone => End::Gone,

@@ -4,6 +4,7 @@
 mod faults;
 mod guard;
 mod rolling_restart;
+mod slots;
 mod whole;
 
 use std::time::{Duration, Instant};

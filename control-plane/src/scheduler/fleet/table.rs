@@ -287,16 +287,34 @@ impl Table {
         now: Instant,
     ) -> Result<Arc<Node>, NoPlace> {
         self.catch_up(now);
-        let tried: Vec<_> = tried
-            .iter()
-            .filter_map(|id| Some(self.entries.get(id)?.key))
-            .collect();
+        let tried = self.keys_of(tried);
         let key = self.index.choose(need, &tried, &mut self.chance.0)?;
-        let id = self.ids.get(&key).ok_or(NoPlace::NoNodes)?;
-        let entry = self.entries.get_mut(id).ok_or(NoPlace::NoNodes)?;
+        self.take(key).ok_or(NoPlace::NoNodes)
+    }
+
+    /// One that is full, for a job that waits there.
+    pub(super) fn reserve_full(
+        &mut self,
+        need: Need<'_>,
+        tried: &[ExecutorId],
+        now: Instant,
+    ) -> Option<Arc<Node>> {
+        self.catch_up(now);
+        let tried = self.keys_of(tried);
+        let key = self.index.choose_full(need, &tried, &mut self.chance.0)?;
+        self.take(key)
+    }
+
+    fn keys_of(&self, ids: &[ExecutorId]) -> Vec<NodeKey> {
+        let known = ids.iter().filter_map(|id| self.entries.get(id));
+        known.map(|entry| entry.key).collect()
+    }
+
+    fn take(&mut self, key: NodeKey) -> Option<Arc<Node>> {
+        let entry = self.entries.get_mut(self.ids.get(&key)?)?;
         entry.mine += 1;
         self.index.set_used(key, entry.used());
-        Ok(entry.node.clone())
+        Some(entry.node.clone())
     }
 
     pub(super) fn release(&mut self, info: &NodeInfo) {

@@ -10,7 +10,7 @@ use super::NodeKey;
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     /// How many nodes could run such a job, full ones included.
-    pub(super) able: usize,
+    pub(super) able: Members,
     /// Those of them with a free slot.
     pub(super) open: Members,
     /// Those of these with a warm sandbox.
@@ -18,13 +18,18 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    pub(super) fn put(&mut self, key: NodeKey, is_open: bool, is_warm: bool) {
+        self.able.set(key, true);
+        self.place(key, is_open, is_warm);
+    }
+
     pub(super) fn place(&mut self, key: NodeKey, is_open: bool, is_warm: bool) {
         self.open.set(key, is_open);
         self.warm.set(key, is_open && is_warm);
     }
 
     pub(super) fn take_out(&mut self, key: NodeKey) {
-        self.able -= 1;
+        self.able.set(key, false);
         self.place(key, false, false);
     }
 }
@@ -43,6 +48,10 @@ impl Members {
         sample(rng, self.keys.len(), count)
             .into_iter()
             .map(|place| self.keys[place])
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
     }
 
     fn set(&mut self, key: NodeKey, member: bool) {

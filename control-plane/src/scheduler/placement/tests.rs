@@ -247,7 +247,7 @@ proptest! {
         for (key, _) in model.0 {
             index.remove(key);
         }
-        prop_assert!(index.is_empty() && index.images.is_empty() && index.isolates.able == 0);
+        prop_assert!(index.is_empty() && index.images.is_empty() && index.isolates.able.len() == 0);
         prop_assert!(Runtime::ALL.into_iter().all(|runtime| !index.offers(runtime)));
     }
 }

@@ -19,7 +19,8 @@ const LIMIT: usize = 5;
 const CLIENTS: usize = 8;
 const LEASE: Duration = Duration::from_secs(8);
 /// Long enough that calls overlap, short enough that there are many.
-const BRIEF: &str = "await new Promise((done) => setTimeout(done, 30 + Math.random() * 60)); return 1;";
+pub(super) const BRIEF: &str =
+    "await new Promise((done) => setTimeout(done, 30 + Math.random() * 60)); return 1;";
 
 fn plan() -> Plan {
     Plan::default().replica("MCP_TOOL_MAX_CONCURRENCY", "5")
@@ -53,7 +54,7 @@ fn ran(cluster: &Cluster) -> Result<Vec<Span>> {
 }
 
 /// Calls until it is told to stop; answers how many were let through.
-async fn busy(client: &McpClient, tool: &str, stop: &CancellationToken) -> usize {
+pub(super) async fn busy(client: &McpClient, tool: &str, stop: &CancellationToken) -> usize {
     let mut ran = 0;
     while !stop.is_cancelled() {
         let answer = client.call(tool, json!({})).await;
