@@ -60,6 +60,16 @@ pub struct Scheduler {
     config: SchedulerConfig,
 }
 
+/// What is known of the search for one job's place.
+#[derive(Default)]
+struct Seeking {
+    /// Nodes that have just said so themselves, which are left out of the next look alone: what is known of them here is a
+    /// moment old.
+    full: Vec<ExecutorId>,
+    /// Its number in the line.
+    number: Option<u64>,
+}
+
 /// What the scheduler did with a job.
 #[derive(Debug)]
 pub enum Scheduled {
@@ -104,8 +114,7 @@ impl Scheduler {
         cancel: &CancellationToken,
     ) -> Scheduled {
         let mut tried: Vec<ExecutorId> = Vec::new();
-        // They said so themselves: what is known of them here is a moment old.
-        let mut full: Vec<ExecutorId> = Vec::new();
+        let mut seeking = Seeking::default();
         let mut last_refusal: Option<(NeverStarted, String)> = None;
         let give_up_at = Instant::now() + self.config.max_wait;
         loop {
@@ -113,7 +122,7 @@ impl Scheduler {
             let node = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Scheduled::Cancelled,
-                node = self.place(Need::of(&job), &job.tenant, &tried, &mut full, give_up_at).instrument(tracing::info_span!("place")) => node,
+                node = self.place(Need::of(&job), &job.tenant, &tried, &mut seeking, give_up_at).instrument(tracing::info_span!("place")) => node,
             };
             let (node, waiting) = match (node, last_refusal.take()) {
                 (Ok(placed), _) => placed,
@@ -146,7 +155,7 @@ impl Scheduler {
                     reason: RejectReason::NoCapacity,
                     message,
                 } if Instant::now() < give_up_at => {
-                    full.push(executor);
+                    seeking.full.push(executor);
                     // Refused at once all the same, it should not ask without end.
                     if waits {
                         tokio::time::sleep(LOOK_AGAIN).await;
@@ -189,12 +198,12 @@ impl Scheduler {
         image: &str,
         dependencies: &[Dependency],
     ) -> Result<Bytes, ResolveError> {
-        let (node, _at_once) = self
+        let (node, _) = self
             .place(
                 Need::Node { image },
                 tenant,
                 &[],
-                &mut Vec::new(),
+                &mut Seeking::default(),
                 Instant::now() + self.config.max_wait,
             )
             .await
@@ -203,18 +212,20 @@ impl Scheduler {
     }
 
     /// A reserved slot, after a wait if every node is full. Work that no node which is there could ever run is refused
-    /// at once. `full`: nodes that have just said so themselves, which are left out of the next look alone.
+    /// at once.
     async fn place(
         &self,
         need: Need<'_>,
         tenant: &TenantId,
         tried: &[ExecutorId],
-        full: &mut Vec<ExecutorId>,
+        seeking: &mut Seeking,
         give_up_at: Instant,
     ) -> Result<(Reservation, Waiting<'_>), PlacementRefusal> {
-        // One that was refused by a node had its turn, and might hold up others with the nodes that it can't go to.
-        let is_new = tried.is_empty() && full.is_empty();
-        let mut turn = (is_new && !self.turns.nobody_waits(need)).then(|| self.turns.wait(need, tenant));
+        // One for which not every node will do might hold up the others.
+        let in_line = tried.is_empty();
+        let mut turn = (in_line && !self.turns.nobody_waits(need))
+            .then(|| self.turns.wait(need, tenant, &mut seeking.number));
+        let full = &mut seeking.full;
         loop {
             let (changed, moved) = (self.fleet.changed(), self.turns.moved());
             tokio::pin!(changed, moved);
@@ -243,8 +254,8 @@ impl Scheduler {
             if !waiting_helps || Instant::now() >= give_up_at {
                 return Err(PlacementRefusal::new(why, need, &self.fleet));
             }
-            if is_new && turn.is_none() {
-                turn = Some(self.turns.wait(need, tenant));
+            if in_line && turn.is_none() {
+                turn = Some(self.turns.wait(need, tenant, &mut seeking.number));
             }
             let look_again_at = give_up_at.min(Instant::now() + LOOK_AGAIN);
             // Of nodes that said it themselves no word counts before then: what was known of them was wrong a moment ago.

@@ -366,13 +366,13 @@ impl Jobs {
         };
         self.control(caller, what, session.admin_token.as_deref(), async |owner| {
             let sandboxes = &self.deps.sandboxes;
-            let unknown = || SandboxError::Refused {
-                why: "the session has no command with this commandId".to_owned(),
-            };
             let command: CommandId = match command.parse() {
                 Ok(command) => command,
                 // Whether the session is there is told before what is in it.
-                Err(_) => return sandboxes.reach(&owner, &session.id).await.and(Err(unknown())),
+                Err(_) => {
+                    sandboxes.reach(&owner, &session.id).await?;
+                    return Err(SandboxError::UnknownCommand);
+                }
             };
             let shown = match kill {
                 true => sandboxes.kill_command(&owner, &session.id, &command).await?,
@@ -381,7 +381,7 @@ impl Jobs {
                     sandboxes.command(&owner, &session.id, &command).await?
                 }
             };
-            let mut shown = shown.ok_or_else(unknown)?;
+            let mut shown = shown.ok_or(SandboxError::UnknownCommand)?;
             cut_output(&mut shown, most_output);
             Ok(shown)
         })

@@ -14,6 +14,10 @@ pub enum SandboxError {
     )]
     Unknown,
     #[error(
+        "the sandbox session has no command with this commandId; sandbox.exec with background: true answers with one"
+    )]
+    UnknownCommand,
+    #[error(
         "the sandbox session has ended, and its files with it ({why}); open another one with sandbox.initialize"
     )]
     Lost { why: String },
@@ -48,7 +52,7 @@ impl SandboxError {
     pub const fn reason(&self) -> Option<&'static str> {
         Some(match self {
             SandboxError::Unclear { .. } => return None,
-            SandboxError::Unknown => "not_found",
+            SandboxError::Unknown | SandboxError::UnknownCommand => "not_found",
             SandboxError::Lost { .. } => "session_lost",
             SandboxError::Busy | SandboxError::LookedAt { .. } => "session_busy",
             SandboxError::Full { .. } => "too_many_sessions",
@@ -71,6 +75,7 @@ impl SandboxError {
             | SandboxError::Filling
             | SandboxError::DirectoryLost(_) => Some(SOON),
             SandboxError::Unknown
+            | SandboxError::UnknownCommand
             | SandboxError::Lost { .. }
             | SandboxError::Full { .. }
             | SandboxError::NoPlace { may_pass: false, .. }

@@ -453,8 +453,10 @@ async fn a_tenant_with_one_job_does_not_wait_for_all_of_one_with_many() {
     let wait = async |tenant: &'static str| {
         let give_up_at = Instant::now() + Duration::from_secs(10);
         let tenant_id = tenant.parse().unwrap();
-        let full = &mut Vec::new();
-        let placed = cluster.scheduler.place(need, &tenant_id, &[], full, give_up_at);
+        let seeking = &mut Seeking::default();
+        let placed = cluster
+            .scheduler
+            .place(need, &tenant_id, &[], seeking, give_up_at);
         let place = placed.await.ok().expect("a place");
         places.lock().push(tenant);
         // The next one's turn comes with it.

@@ -47,10 +47,12 @@ impl Turns {
         !self.state.lock().lines.contains_key(name(need))
     }
 
-    pub(super) fn wait(&self, need: Need<'_>, tenant: &TenantId) -> Turn<'_> {
+    /// `number`: what it was given when it waited first; it is where it was when it waits again.
+    pub(super) fn wait(&self, need: Need<'_>, tenant: &TenantId, number: &mut Option<u64>) -> Turn<'_> {
         let mut state = self.state.lock();
-        let number = state.next;
+        let next = state.next;
         state.next += 1;
+        let number = *number.get_or_insert(next);
         let line = state.lines.entry(name(need).to_owned()).or_default();
         line.join(tenant, number);
         Turn {
@@ -126,7 +128,7 @@ impl Drop for Turn<'_> {
 impl Line {
     fn join(&mut self, tenant: &TenantId, number: u64) {
         match self.0.iter_mut().find(|(known, _)| known == tenant) {
-            Some((_, own)) => own.push_back(number),
+            Some((_, own)) => own.insert(own.partition_point(|&other| other < number), number),
             None => self.0.push_back((tenant.clone(), VecDeque::from([number]))),
         }
     }
@@ -182,7 +184,7 @@ mod tests {
             ("few", "f1"),
             ("one", "o1"),
         ]
-        .map(|(of, who)| (who, turns.wait(Need::Isolate, &tenant(of))))
+        .map(|(of, who)| (who, turns.wait(Need::Isolate, &tenant(of), &mut None)))
         .into();
         let order: Vec<_> = (0..5).map(|_| next(&mut waiting)).collect();
         assert_eq!(order, ["m1", "f1", "o1", "m2", "m3"]);
@@ -192,11 +194,22 @@ mod tests {
     #[test]
     fn who_gives_up_costs_its_tenant_no_turn() {
         let turns = Turns::default();
-        let given_up = turns.wait(Need::Isolate, &tenant("one"));
-        let next = turns.wait(Need::Isolate, &tenant("one"));
-        let other = turns.wait(Need::Isolate, &tenant("other"));
+        let given_up = turns.wait(Need::Isolate, &tenant("one"), &mut None);
+        let next = turns.wait(Need::Isolate, &tenant("one"), &mut None);
+        let other = turns.wait(Need::Isolate, &tenant("other"), &mut None);
         drop(given_up);
         assert!(next.has_come() && !other.has_come());
+    }
+
+    #[test]
+    fn who_was_sent_back_goes_before_those_of_its_tenant_who_came_later() {
+        let turns = Turns::default();
+        let mut number = None;
+        let sent = turns.wait(Need::Isolate, &tenant("one"), &mut number);
+        let later = turns.wait(Need::Isolate, &tenant("one"), &mut None);
+        sent.got_it();
+        let sent_back = turns.wait(Need::Isolate, &tenant("one"), &mut number);
+        assert!(sent_back.has_come() && !later.has_come());
     }
 
     #[test]
@@ -217,11 +230,11 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_node_that_it_has_no_use_for() {
         let turns = Turns::default();
-        let _isolate = turns.wait(Need::Isolate, &tenant("one"));
+        let _isolate = turns.wait(Need::Isolate, &tenant("one"), &mut None);
         let image = Need::Node {
             image: "node:lts-slim",
         };
         assert!(turns.nobody_waits(image));
-        assert!(turns.wait(image, &tenant("other")).has_come());
+        assert!(turns.wait(image, &tenant("other"), &mut None).has_come());
     }
 }

@@ -202,7 +202,7 @@ async fn a_background_command_is_looked_at_and_ended_by_its_id() {
         .await;
         assert_eq!(
             (&shown["ok"], &shown["reason"]),
-            (&json!(false), &json!("refused")),
+            (&json!(false), &json!("not_found")),
             "{unknown}"
         );
     }
