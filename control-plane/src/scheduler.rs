@@ -26,7 +26,7 @@ use self::placement::{Need, NoPlace};
 use self::refusal::PlacementRefusal;
 pub use self::refusal::lacking;
 use self::retry::Next;
-use self::turns::{Turn, Turns};
+use self::turns::{AtNode, Turn, Turns};
 use crate::metric_names::Stage;
 
 /// How often a waiting job looks again: an executor in this process is asked for its state, and says nothing by itself.
@@ -62,12 +62,14 @@ pub struct Scheduler {
 
 /// What is known of the search for one job's place.
 #[derive(Default)]
-struct Seeking {
+struct Seeking<'a> {
     /// Nodes that have just said so themselves, which are left out of the next look alone: what is known of them here is a
     /// moment old.
     full: Vec<ExecutorId>,
     /// Its number in the line.
     number: Option<u64>,
+    /// It waited at a node that had no slot for it in time, and may wait at one again.
+    right: Option<AtNode<'a>>,
 }
 
 /// What the scheduler did with a job.
@@ -124,14 +126,13 @@ impl Scheduler {
                 () = cancel.cancelled() => return Scheduled::Cancelled,
                 node = self.place(Need::of(&job), &job.tenant, &tried, &mut seeking, give_up_at).instrument(tracing::info_span!("place")) => node,
             };
-            let (node, waiting) = match (node, last_refusal.take()) {
+            let (node, mut waiting) = match (node, last_refusal.take()) {
                 (Ok(placed), _) => placed,
                 (Err(_), Some((kind, message))) => return Scheduled::NeverStarted { kind, message },
                 (Err(refusal), None) => return refusal.into(),
             };
             Stage::Place.record(asked.elapsed());
             let executor = node.executor().clone();
-            let waits = waiting.at_node();
             let deadline = self.prepare_deadline(&job);
             match client::attempt(
                 &node,
@@ -140,7 +141,7 @@ impl Scheduler {
                 events.clone(),
                 cancel,
                 deadline,
-                waiting,
+                &mut waiting,
             )
             .await
             {
@@ -154,13 +155,19 @@ impl Scheduler {
                 Attempt::NeverStarted {
                     reason: RejectReason::NoCapacity,
                     message,
-                } if Instant::now() < give_up_at => {
-                    seeking.full.push(executor);
-                    // Refused at once all the same, it should not ask without end.
-                    if waits {
-                        tokio::time::sleep(LOOK_AGAIN).await;
+                } => {
+                    let kind = NeverStarted::NoCapacity;
+                    if Instant::now() >= give_up_at {
+                        return Scheduled::NeverStarted { kind, message };
                     }
-                    last_refusal = Some((NeverStarted::NoCapacity, message));
+                    seeking.full.push(executor);
+                    if waiting.at_node() {
+                        // Refused at once all the same, it should not ask without end.
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                        seeking.full.clear();
+                        seeking.right = waiting.right.take();
+                    }
+                    last_refusal = Some((kind, message));
                 }
                 Attempt::NeverStarted { reason, message } => {
                     tracing::warn!(job.id = %job.id, executor.id = %executor, reason = reason.as_str(), message, "a node did not start the job");
@@ -185,7 +192,7 @@ impl Scheduler {
         cancel: &CancellationToken,
     ) -> Attempt {
         let deadline = self.prepare_deadline(&job);
-        client::attempt(node, job, args, events, cancel, deadline, Waiting::default()).await
+        client::attempt(node, job, args, events, cancel, deadline, &mut Waiting::default()).await
     }
 
     /// Turns dependencies into a lock on any node that has the image.
@@ -213,16 +220,16 @@ impl Scheduler {
 
     /// A reserved slot, after a wait if every node is full. Work that no node which is there could ever run is refused
     /// at once.
-    async fn place(
-        &self,
+    async fn place<'a>(
+        &'a self,
         need: Need<'_>,
         tenant: &TenantId,
         tried: &[ExecutorId],
-        seeking: &mut Seeking,
+        seeking: &mut Seeking<'a>,
         give_up_at: Instant,
-    ) -> Result<(Reservation, Waiting<'_>), PlacementRefusal> {
-        // One for which not every node will do might hold up the others.
-        let in_line = tried.is_empty();
+    ) -> Result<(Reservation, Waiting<'a>), PlacementRefusal> {
+        // One for which not every node will do might hold up the others, and one that waited at a node has had its turn.
+        let in_line = tried.is_empty() && seeking.right.is_none();
         let mut turn = (in_line && !self.turns.nobody_waits(need))
             .then(|| self.turns.wait(need, tenant, &mut seeking.number));
         let full = &mut seeking.full;
@@ -232,7 +239,7 @@ impl Scheduler {
             changed.as_mut().enable();
             moved.as_mut().enable();
             let why = if turn.as_ref().is_none_or(Turn::has_come) {
-                match self.reserve(need, tried, full) {
+                match self.reserve(need, tried, full, seeking.right.take()) {
                     Ok(placed) => {
                         if let Some(turn) = turn {
                             turn.got_it();
@@ -274,12 +281,13 @@ impl Scheduler {
     }
 
     /// A free slot, or a place at a node that is full.
-    fn reserve(
-        &self,
+    fn reserve<'a>(
+        &'a self,
         need: Need<'_>,
         tried: &[ExecutorId],
         full: &[ExecutorId],
-    ) -> Result<(Reservation, Waiting<'_>), NoPlace> {
+        right: Option<AtNode<'a>>,
+    ) -> Result<(Reservation, Waiting<'a>), NoPlace> {
         let why = if full.len() < retry::MAX_ATTEMPTS {
             match self.fleet.reserve(need, &[tried, full].concat()) {
                 Ok(node) => return Ok((node, Waiting::default())),
@@ -289,13 +297,13 @@ impl Scheduler {
             NoPlace::Full
         };
         if (why == NoPlace::Full || !full.is_empty())
-            && let Some(mut place) = self.turns.at_node(need)
+            && let Some(mut right) = right.or_else(|| self.turns.at_node(need))
             && let Some(node) = self.fleet.reserve_full(need, tried)
         {
-            place.is_used = true;
+            right.is_used = true;
             let waiting = Waiting {
                 length: WAIT_AT_NODE,
-                _place: Some(place),
+                right: Some(right),
             };
             return Ok((node, waiting));
         }

@@ -108,7 +108,7 @@ pub enum SessionsError {
     Inner(#[from] LocalSessionManagerError),
     #[error("a copy of a session could not be made in time")]
     Halfway,
-    #[error("an answer for another replica has more than {0} bytes")]
+    #[error("a message for other replicas has more than {0} bytes")]
     TooLarge(usize),
     #[error("the event is of no stream that there is")]
     NoSuchStream,

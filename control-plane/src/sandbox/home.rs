@@ -12,6 +12,8 @@ use crate::scheduler::fleet::{Fleet, NodeState, NodeView};
 
 /// How long a session waits for a node that is ready, where none is.
 const READY_WITHIN: Duration = Duration::from_secs(10);
+/// An executor in this process is asked for its state, and says nothing by itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoHome {
@@ -47,14 +49,10 @@ impl From<NoHome> for SandboxError {
 pub(super) async fn find(fleet: &Fleet, image: &str, tried: &[ExecutorId]) -> Result<Home, NoHome> {
     let give_up_at = Instant::now() + READY_WITHIN;
     loop {
-        let changed = fleet.changed();
-        tokio::pin!(changed);
-        changed.as_mut().enable();
+        let looked_at = Instant::now();
         match choose(&fleet.nodes(), image, tried) {
-            Err(none) if none.passes_soon() && tried.is_empty() => {
-                if tokio::time::timeout_at(give_up_at, changed).await.is_err() {
-                    return Err(none);
-                }
+            Err(none) if none.passes_soon() && tried.is_empty() && looked_at < give_up_at => {
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
             chosen => return chosen,
         }

@@ -8,6 +8,7 @@
 //!    └─ Rejected, stream broken, deadline: never started, may be tried elsewhere
 //! ```
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,6 +36,8 @@ use crate::metric_names;
 /// What an executor gets beyond a job's own time-out to say how it ended: it enforces that time-out, this one only
 /// notices that it is gone.
 const FINISH_GRACE: Duration = Duration::from_secs(5);
+/// What an answer may take to get here beyond what the executor waits.
+const ANSWER_GRACE: Duration = Duration::from_millis(250);
 /// What it gets to confirm a cancel, which destroys the sandbox.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
@@ -56,8 +59,8 @@ pub enum Attempt {
 #[derive(Default)]
 pub struct Waiting<'a> {
     pub(super) length: Duration,
-    /// Given up when it waits no more.
-    pub(super) _place: Option<AtNode<'a>>,
+    /// Given up when it has a slot; kept by one that was refused.
+    pub(super) right: Option<AtNode<'a>>,
 }
 
 impl Waiting<'_> {
@@ -81,20 +84,28 @@ pub async fn attempt(
     said: Option<mpsc::Sender<JobEvent>>,
     cancel: &CancellationToken,
     prepare_deadline: Duration,
-    waiting: Waiting<'_>,
+    waiting: &mut Waiting<'_>,
 ) -> Attempt {
     let finish_deadline = job.timeout.duration() + FINISH_GRACE;
     let prepare = prepare(node.channel(), job, waiting.length)
         .instrument(tracing::info_span!("prepare", executor.id = %node.executor()));
-    let prepared = tokio::select! {
-        biased;
-        // Dropping the stream is what tells the executor to give the sandbox back.
-        () = cancel.cancelled() => return Attempt::Cancelled,
-        prepared = tokio::time::timeout(prepare_deadline, prepare) => prepared,
+    let mut prepare = pin!(tokio::time::timeout(prepare_deadline, prepare));
+    let mut admitted = pin!(tokio::time::sleep(waiting.length + ANSWER_GRACE));
+    let prepared = loop {
+        tokio::select! {
+            biased;
+            // Dropping the stream is what tells the executor to give the sandbox back.
+            () = cancel.cancelled() => return Attempt::Cancelled,
+            prepared = &mut prepare => break prepared,
+            // It would have been refused by now: what takes longer is to get a sandbox ready.
+            () = &mut admitted, if waiting.right.is_some() => waiting.right = None,
+        }
     };
-    drop(waiting);
     let conversation = match prepared {
-        Ok(Ok(conversation)) => conversation,
+        Ok(Ok(conversation)) => {
+            waiting.right = None;
+            conversation
+        }
         Ok(Err(Rejection { reason, message })) => return Attempt::NeverStarted { reason, message },
         Err(_) => {
             let message = format!(

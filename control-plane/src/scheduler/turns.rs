@@ -81,7 +81,7 @@ impl Turns {
     }
 }
 
-/// Held by who waits at a node, until it has a slot there.
+/// Held by who waits at a node, until it has a slot.
 pub(super) struct AtNode<'a> {
     turns: &'a Turns,
     name: String,

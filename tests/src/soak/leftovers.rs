@@ -1,5 +1,6 @@
 //! What is held when nothing runs: of the processes as much as before the first fault, of everything else nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -184,9 +185,16 @@ pub(super) async fn nothing_in_redis(cluster: &Cluster) -> Result<()> {
         Ok(())
     })
     .await;
-    measured(format!(
-        "left in Redis until their time is over: {:?}",
-        cluster.redis.keys().await?
-    ));
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for key in cluster.redis.keys().await? {
+        *kinds.entry(kind_of(&key)).or_default() += 1;
+    }
+    measured(format!("left in Redis until their time is over: {kinds:?}"));
     Ok(())
+}
+
+/// The key without what names one session or replica.
+fn kind_of(key: &str) -> String {
+    let named = |part: &&str| !part.starts_with("mcp-sbx-") && !part.starts_with("rep_");
+    key.split(':').filter(named).collect::<Vec<_>>().join(":")
 }

@@ -116,7 +116,7 @@ pub(super) fn opening_too_large(request: &Bytes, max_bytes: usize) -> Response<B
 }
 
 fn answer_too_large(max_bytes: usize) -> Response<Body> {
-    let text = format!("Payload too large: an answer to this server may have {max_bytes} bytes");
+    let text = format!("Payload too large: an answer or a notification may have {max_bytes} bytes here");
     respond(StatusCode::PAYLOAD_TOO_LARGE, SERVER_ERROR, &text, Value::Null)
 }
 

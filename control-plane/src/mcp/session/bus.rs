@@ -148,7 +148,7 @@ pub trait SessionBus: Send + Sync + 'static {
     /// What that stream has not read yet.
     async fn take(&self, id: &str, reader: &str) -> Result<Taken, BusError>;
 
-    async fn relay(&self, id: &str, to: &ReplicaId, token: &str, piece: Piece) -> Result<(), BusError>;
+    async fn relay(&self, id: &str, to: &ReplicaId, token: &str, piece: &Piece) -> Result<(), BusError>;
 
     /// The pieces that have come since those that were got by the look before.
     async fn relayed(&self, id: &str, token: &str, got: &[Place]) -> Result<Vec<Relayed>, BusError>;

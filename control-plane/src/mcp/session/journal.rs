@@ -25,6 +25,10 @@ const MAX_EVENTS: usize = 64;
 const KEPT_FOR: Duration = Duration::from_secs(60);
 /// What such streams may take of this replica's memory; those that were last in use the longest ago give way.
 const MAX_BYTES: u64 = 32 << 20;
+/// What is counted of one beside its messages, of each message, and how much more it takes than its JSON.
+const ITSELF: usize = 1_024;
+const EVENT: usize = 256;
+const TIMES_JSON: usize = 3;
 
 /// The streams of this replica's requests, by their numbers.
 pub(super) struct Journals {
@@ -150,9 +154,11 @@ impl Journal {
         }
     }
 
+    /// About what it takes of memory: a message that is read takes more than its JSON.
     fn size(&self) -> u32 {
-        let mut bytes = Counter(0);
+        let mut bytes = Counter(ITSELF);
         for (_, event) in &self.state.lock().events {
+            bytes.0 += EVENT;
             if let Some(message) = event.message.as_deref() {
                 let _counted = serde_json::to_writer(&mut bytes, message);
             }
@@ -188,12 +194,12 @@ fn tells_progress(message: &ServerJsonRpcMessage) -> bool {
     progress_token(message).is_some()
 }
 
-/// Counts what is written to it.
+/// Counts what that takes which is written to it.
 struct Counter(usize);
 
 impl io::Write for Counter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
+        self.0 += bytes.len() * TIMES_JSON;
         Ok(bytes.len())
     }
 

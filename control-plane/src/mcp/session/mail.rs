@@ -16,7 +16,7 @@ use super::{BusError, Session, Sessions, SessionsError};
 
 /// For what one letter is about.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Of an answer that goes to another replica, through what all share.
+/// Of a message that goes to other replicas, through what all share.
 const MAX_BYTES: usize = 1 << 20;
 /// Letters that are being dealt with: a session that takes none must not hold up the others.
 const AT_ONCE: usize = 1_000;
@@ -84,9 +84,6 @@ impl<H: ServerHandler> Sessions<H> {
             For::This => Ok(self.inner.accept_message(&session.id, message).await?),
             For::Other(replica) => {
                 let letter = letter(session, &message)?;
-                if matches!(&letter.content, Content::Message(message) if message.len() > MAX_BYTES) {
-                    return Err(SessionsError::TooLarge(MAX_BYTES));
-                }
                 if !self.bus.send(&replica, &letter).await? {
                     tracing::debug!("an answer is for a replica that is gone");
                 }
@@ -165,8 +162,12 @@ fn cancelled(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
 }
 
 fn letter(session: &Session, message: &ClientJsonRpcMessage) -> Result<Letter, SessionsError> {
+    let message = serde_json::to_string(message).map_err(BusError::from)?;
+    if message.len() > MAX_BYTES {
+        return Err(SessionsError::TooLarge(MAX_BYTES));
+    }
     Ok(Letter {
         session: session.id.to_string(),
-        content: Content::Message(serde_json::to_string(message).map_err(BusError::from)?),
+        content: Content::Message(message),
     })
 }

@@ -80,21 +80,10 @@ impl<H: ServerHandler> Sessions<H> {
         }
         match self.bus.find(id).await {
             Ok(Some(record)) if record.owner == *access.principal => {
-                let restored = self.restore(id.into(), record, access);
-                let restored = tokio::time::timeout(DEADLINE, restored).await;
-                let error = match restored.unwrap_or(Err(SessionsError::Halfway)) {
-                    Ok(()) => return Found::Here,
-                    Err(error) => error,
-                };
-                self.drop_copy(id).await;
-                if let Err(error) = self.inner.close_session(&id.into()).await {
-                    tracing::warn!(%error, "half a copy of a session could not be closed");
-                }
-                if matches!(error, SessionsError::Bus(BusError::Unknown)) {
-                    return Found::Nowhere;
-                }
-                tracing::warn!(%error, "a session could not be taken over from another replica");
-                Found::Away
+                // In a task of its own: who asks may go away, and must not leave half a copy behind.
+                let taking_over = self.clone().take_over(id.into(), record, access.clone());
+                let taken_over = self.tasks.spawn(taking_over.in_current_span());
+                taken_over.await.unwrap_or(Found::Away)
             }
             Ok(Some(_)) => Found::Nowhere,
             Ok(None) => {
@@ -115,6 +104,23 @@ impl<H: ServerHandler> Sessions<H> {
         } else {
             Found::Nowhere
         })
+    }
+
+    async fn take_over(self: Arc<Self>, id: SessionId, record: Record, access: Access) -> Found {
+        let restored = tokio::time::timeout(DEADLINE, self.restore(id.clone(), record, &access)).await;
+        let error = match restored.unwrap_or(Err(SessionsError::Halfway)) {
+            Ok(()) => return Found::Here,
+            Err(error) => error,
+        };
+        self.drop_copy(&id).await;
+        if let Err(error) = self.inner.close_session(&id).await {
+            tracing::warn!(%error, "half a copy of a session could not be closed");
+        }
+        if matches!(error, SessionsError::Bus(BusError::Unknown)) {
+            return Found::Nowhere;
+        }
+        tracing::warn!(%error, "a session could not be taken over from another replica");
+        Found::Away
     }
 
     async fn restore(

@@ -77,7 +77,7 @@ impl SessionBus for Alone {
         Ok(Taken::Events(Vec::<Event>::new()))
     }
 
-    async fn relay(&self, _id: &str, _to: &ReplicaId, _token: &str, _piece: Piece) -> Result<(), BusError> {
+    async fn relay(&self, _id: &str, _to: &ReplicaId, _token: &str, _piece: &Piece) -> Result<(), BusError> {
         Err(BusError::Alone)
     }
 

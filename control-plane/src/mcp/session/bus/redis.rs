@@ -357,11 +357,11 @@ impl SessionBus for SharedSessions {
         })
     }
 
-    async fn relay(&self, id: &str, to: &ReplicaId, token: &str, piece: Piece) -> Result<(), BusError> {
+    async fn relay(&self, id: &str, to: &ReplicaId, token: &str, piece: &Piece) -> Result<(), BusError> {
         let (event_id, message) = match piece {
-            Piece::Event(event_id, Some(message)) => (event_id, serde_json::to_string(&message)?),
-            Piece::Event(event_id, None) => (event_id, String::new()),
-            Piece::End => (String::new(), String::new()),
+            Piece::Event(event_id, Some(message)) => (event_id.as_str(), serde_json::to_string(message)?),
+            Piece::Event(event_id, None) => (event_id.as_str(), String::new()),
+            Piece::End => ("", String::new()),
         };
         let keys = self.0.redis.keys();
         let mut relay = self.0.scripts.relay.key(keys.session_relay(id, token));
