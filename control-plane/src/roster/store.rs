@@ -73,8 +73,9 @@ impl Store {
         self.redis.invoke(&script).await
     }
 
-    /// No longer vouches for an executor of that epoch. Unless another replica does, takes it out and publishes that.
-    pub(super) async fn withdraw(&self, id: &ExecutorId, epoch: u64) -> Result<(), RedisError> {
+    /// No longer vouches for an executor of that epoch. Unless another replica does, takes it out and publishes that. Answers
+    /// whether it did.
+    pub(super) async fn withdraw(&self, id: &ExecutorId, epoch: u64) -> Result<bool, RedisError> {
         let keys = self.redis.keys();
         let news = FleetNews {
             replica: self.replica.to_string(),

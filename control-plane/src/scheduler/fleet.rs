@@ -192,6 +192,12 @@ impl Fleet {
         self.changed.notify_waiters();
     }
 
+    /// No replica vouches for it, this one having been the last.
+    pub fn gone(&self, id: &ExecutorId, epoch: u64) {
+        self.table.lock().gone(id, epoch);
+        self.changed.notify_waiters();
+    }
+
     /// Forgets those that only others told of, and that nobody has heard of for long.
     pub fn forget_lost(&self) {
         self.table.lock().forget_lost(Instant::now());

@@ -473,3 +473,31 @@ async fn a_tenant_with_one_job_does_not_wait_for_all_of_one_with_many() {
     let before = places.iter().position(|&tenant| tenant == "few");
     assert!(before.is_some_and(|before| before <= 1), "{places:?}");
 }
+
+#[tokio::test]
+async fn a_call_that_waited_at_a_node_in_vain_keeps_the_right_until_it_gives_up() {
+    let cluster = Cluster::of(&[Script::Rejects(v1::RejectReason::NoCapacity)]);
+    let need = Need::Node { image: IMAGE };
+    let held: Vec<_> = (0..4)
+        .map(|_| cluster.scheduler.fleet.reserve(need, &[]).unwrap())
+        .collect();
+    let mut refused = Box::pin(cluster.run());
+    let refused = loop {
+        let tick = tokio::time::sleep(Duration::from_millis(1));
+        tokio::select! {
+            refused = &mut refused => break refused,
+            () = tick => {}
+        }
+        let is_free = cluster.prepared() > 0 && cluster.scheduler.turns.at_node(need).is_some();
+        assert!(!is_free, "another may wait in its stead");
+    };
+    assert!(matches!(
+        refused,
+        Scheduled::NeverStarted {
+            kind: NeverStarted::NoCapacity,
+            ..
+        }
+    ));
+    assert!(cluster.scheduler.turns.at_node(need).is_some());
+    drop(held);
+}

@@ -1,5 +1,7 @@
 //! An executor that has joined one replica is known to all.
 
+use std::time::{Duration, Instant};
+
 use dynamic_mcp_control_plane::scheduler::fleet::NodeState;
 use dynamic_mcp_control_plane::scheduler::placement::Need;
 use dynamic_mcp_shared::ids::ExecutorId;
@@ -62,6 +64,11 @@ async fn an_executor_that_has_joined_two_replicas_is_known_until_neither_hears_i
     let [one, two, watching] = &replicas;
     let id = ExecutorId::generate();
     let (first, second) = (one.join(&id, 1).unwrap(), two.join(&id, 1).unwrap());
+    // The last that hears it has been told of it by the other lately.
+    two.sees(&id, "held by the other too", |node| {
+        node.is_some_and(|node| node.others.len() == 1)
+    })
+    .await;
     watching
         .sees(&id, "held by both", |node| {
             node.is_some_and(|node| node.others.len() == 2)
@@ -79,9 +86,16 @@ async fn an_executor_that_has_joined_two_replicas_is_known_until_neither_hears_i
         "the first replica reaches it all the same"
     );
     second.lost();
+    let lost = Instant::now();
     for replica in &replicas {
         replica.sees(&id, "gone", |node| node.is_none()).await;
     }
+    // One that nobody takes back is forgotten after nine seconds.
+    assert!(
+        lost.elapsed() < Duration::from_secs(8),
+        "only after {:?}",
+        lost.elapsed()
+    );
 }
 
 #[tokio::test]

@@ -39,6 +39,12 @@ impl Fleet {
         self.to_tell.notified().await;
     }
 
+    /// What could not be told. Whoever is back is not gone.
+    pub fn tell_departed_again(&self, departed: Vec<(ExecutorId, u64)>) {
+        self.table.lock().tell_departed_again(departed);
+        self.to_tell.notify_one();
+    }
+
     /// Takes what there is to tell.
     pub fn news(&self) -> News {
         self.table.lock().news()

@@ -240,7 +240,12 @@ impl Table {
             return;
         }
         entry.others.remove(by);
-        if entry.own.is_none() {
+        self.gone(id, epoch);
+    }
+
+    pub(super) fn gone(&mut self, id: &ExecutorId, epoch: u64) {
+        let entry = self.entries.get(id);
+        if entry.is_some_and(|entry| entry.node.info.epoch == epoch && entry.own.is_none()) {
             self.remove(id);
         }
     }
@@ -367,6 +372,13 @@ impl Table {
                 .collect(),
             departed: std::mem::take(&mut self.departed),
         }
+    }
+
+    pub(super) fn tell_departed_again(&mut self, departed: Vec<(ExecutorId, u64)>) {
+        let entries = &self.entries;
+        let is_gone = |id: &ExecutorId| entries.get(id).is_none_or(|entry| entry.own.is_none());
+        self.departed
+            .extend(departed.into_iter().filter(|(id, _)| is_gone(id)));
     }
 
     /// From now on there are others to tell, and everything that has joined here is news to them.

@@ -109,7 +109,7 @@ async fn what_is_not_exactly_the_handle_of_a_command_of_that_session_is_that_of_
     let about = |command: &str| json!({"sessionId": kept.id, "commandId": command});
     for tool in ["sandbox.command.get", "sandbox.command.kill"] {
         let never = told_of_call(&kept.owner, tool, &about(NEVER_COMMAND)).await?;
-        let says = "the session has no command with this commandId";
+        let says = "the sandbox session has no command with this commandId";
         assert!(never.contains(says), "{tool}: {never}");
         for command in mangled("cmd_", &kept.command).iter().chain(&others) {
             let told = told_of_call(&kept.owner, tool, &about(command)).await?;
