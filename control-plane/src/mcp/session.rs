@@ -156,10 +156,10 @@ impl<H: ServerHandler> Sessions<H> {
 
     /// What serves it has ended by itself, as all do when the replica stops. By then there may be another copy of the same
     /// session, which goes on.
-    async fn copy_has_ended(&self, session: Arc<Session>) {
-        if !session.served.is_cancelled() {
+    async fn copy_has_ended(&self, id: &str) {
+        let Some(session) = self.copy(id).filter(|copy| copy.served.is_cancelled()) else {
             return;
-        }
+        };
         self.drop_copy(&session.id).await;
         if let Err(error) = session.leave(&*self.bus).await {
             tracing::debug!(%error, session.id = %session.id, "other replicas could not be told that a copy is gone");
@@ -284,11 +284,11 @@ impl<H: ServerHandler> SessionManager for Sessions<H> {
 
     /// rmcp calls it for DELETE, and when what serves a session that began here has ended.
     async fn close_session(&self, id: &SessionId) -> Result<(), Self::Error> {
-        let Some(session) = self.copy(id) else {
+        let Some(front) = in_front::current() else {
+            self.copy_has_ended(id).await;
             return Ok(());
         };
-        let Some(front) = in_front::current() else {
-            self.copy_has_ended(session).await;
+        let Some(session) = self.copy(id) else {
             return Ok(());
         };
         let ended = self.end(&session).await;

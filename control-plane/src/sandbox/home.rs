@@ -108,43 +108,18 @@ fn load(node: &NodeView) -> f64 {
 mod tests {
     use std::sync::Arc;
 
-    use dynamic_mcp_shared::job::{ImageStatus, NodeStatus, RuntimeStatus};
-    use dynamic_mcp_shared::join_token::JoinToken;
-    use tonic::service::interceptor::InterceptedService;
-    use tonic::transport::Endpoint;
+    use dynamic_mcp_shared::job::NodeStatus;
 
     use super::*;
-    use crate::scheduler::fleet::{Membership, NodeInfo, StatusSource};
+    use crate::scheduler::fleet::Membership;
+    use crate::scheduler::fleet::tests::{self as fleet, IMAGE};
 
-    const IMAGE: &str = "node:lts-slim";
-
-    fn status(sandbox_slots: u32) -> NodeStatus {
-        NodeStatus {
+    fn join(fleet: &Arc<Fleet>, sandbox_slots: u32) -> Membership {
+        let status = NodeStatus {
             sandbox_slots,
-            runtimes: vec![RuntimeStatus {
-                runtime: Runtime::Node,
-                unavailable: None,
-                sandbox: "runc".to_owned(),
-            }],
-            images: vec![ImageStatus {
-                name: IMAGE.into(),
-                present: true,
-                warm: 0,
-            }],
-            ..NodeStatus::default()
-        }
-    }
-
-    fn join(fleet: &Arc<Fleet>, status: NodeStatus) -> Membership {
-        let channel = Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
-        let info = NodeInfo {
-            id: ExecutorId::generate(),
-            epoch: 1,
-            version: String::new(),
-            address: String::new(),
+            ..fleet::status(1, 0)
         };
-        let channel = InterceptedService::new(channel, JoinToken::random().attach());
-        let member = fleet.join(info, channel, StatusSource::Reported(status));
+        let member = fleet::join(fleet, &ExecutorId::generate(), 1, status);
         member.expect("nobody is there of that name")
     }
 
@@ -154,7 +129,7 @@ mod tests {
         assert_eq!(find(&fleet, IMAGE, &[]).await, Err(NoHome::NoNodes));
         let comes = async {
             tokio::time::sleep(READY_WITHIN / 2).await;
-            join(&fleet, status(1))
+            join(&fleet, 1)
         };
         let (home, member) = tokio::join!(find(&fleet, IMAGE, &[]), comes);
         assert!(home.is_ok());
@@ -165,9 +140,9 @@ mod tests {
     async fn what_no_wait_mends_is_refused_at_once() {
         let began = Instant::now();
         let fleet = Arc::new(Fleet::default());
-        let without = join(&fleet, status(0));
+        let without = join(&fleet, 0);
         assert_eq!(find(&fleet, IMAGE, &[]).await, Err(NoHome::NotOffered));
-        let _with = join(&fleet, status(1));
+        let _with = join(&fleet, 1);
         drop(without);
         let other = "node:other".to_owned();
         assert_eq!(find(&fleet, &other, &[]).await, Err(NoHome::NoImage(other)));

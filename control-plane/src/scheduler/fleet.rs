@@ -15,7 +15,7 @@ mod membership;
 mod outgoing;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod view;
 
 use std::sync::Arc;

@@ -26,6 +26,8 @@ use super::fleet::{Membership, NodeInfo, StatusSource};
 use super::*;
 
 const IMAGE: &str = "node:lts-slim";
+/// Of each executor.
+const SLOTS: u32 = 4;
 
 /// What an executor does with every job.
 #[derive(Clone, Copy)]
@@ -191,6 +193,12 @@ impl Cluster {
             .await
     }
 
+    /// Every slot of one executor.
+    fn fill(&self, need: Need<'_>) -> Vec<Reservation> {
+        let slot = |_| self.scheduler.fleet.reserve(need, &[]).unwrap();
+        (0..SLOTS).map(slot).collect()
+    }
+
     fn started(&self) -> u32 {
         self.executors
             .iter()
@@ -238,7 +246,7 @@ fn join(fleet: &Arc<Fleet>, executor: Scripted) -> (Membership, AbortOnDropHandl
         warm: 1,
     }];
     let status = NodeStatus {
-        slots: 4,
+        slots: SLOTS,
         runtimes: vec![RuntimeStatus {
             runtime: Runtime::Node,
             unavailable: None,
@@ -445,9 +453,7 @@ async fn without_any_executor_a_job_waits_a_bounded_time() {
 async fn a_tenant_with_one_job_does_not_wait_for_all_of_one_with_many() {
     let cluster = Cluster::of(&[Script::Finishes]);
     let need = Need::Node { image: IMAGE };
-    let mut held: Vec<_> = (0..4)
-        .map(|_| cluster.scheduler.fleet.reserve(need, &[]).unwrap())
-        .collect();
+    let mut held = cluster.fill(need);
     let _waits_at_the_node = cluster.scheduler.turns.at_node(need);
     let places = parking_lot::Mutex::new(Vec::new());
     let wait = async |tenant: &'static str| {
@@ -478,9 +484,7 @@ async fn a_tenant_with_one_job_does_not_wait_for_all_of_one_with_many() {
 async fn a_call_that_waited_at_a_node_in_vain_keeps_the_right_until_it_gives_up() {
     let cluster = Cluster::of(&[Script::Rejects(v1::RejectReason::NoCapacity)]);
     let need = Need::Node { image: IMAGE };
-    let held: Vec<_> = (0..4)
-        .map(|_| cluster.scheduler.fleet.reserve(need, &[]).unwrap())
-        .collect();
+    let held = cluster.fill(need);
     let mut refused = Box::pin(cluster.run());
     let refused = loop {
         let tick = tokio::time::sleep(Duration::from_millis(1));

@@ -82,7 +82,7 @@ pub(super) async fn as_json_rpc(
     let mut refusal = match refused {
         Some(Refused::Full) => too_many_sessions(),
         Some(Refused::Away) => sessions_away(request),
-        Some(Refused::TooLarge { max_bytes }) => answer_too_large(max_bytes),
+        Some(Refused::TooLarge { max_bytes }) => message_too_large(max_bytes),
         None if text.starts_with(NOT_A_MESSAGE) => not_a_message(request),
         None => {
             let (code, text) = match status {
@@ -115,7 +115,7 @@ pub(super) fn opening_too_large(request: &Bytes, max_bytes: usize) -> Response<B
     respond(StatusCode::PAYLOAD_TOO_LARGE, SERVER_ERROR, &text, id_of(request))
 }
 
-fn answer_too_large(max_bytes: usize) -> Response<Body> {
+fn message_too_large(max_bytes: usize) -> Response<Body> {
     let text = format!("Payload too large: an answer or a notification may have {max_bytes} bytes here");
     respond(StatusCode::PAYLOAD_TOO_LARGE, SERVER_ERROR, &text, Value::Null)
 }

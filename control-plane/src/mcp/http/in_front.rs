@@ -26,7 +26,7 @@ pub(in crate::mcp) enum Refused {
     Full,
     /// What replicas share can't be reached.
     Away,
-    /// An answer of the client's that another replica waits for.
+    /// A message that goes to other replicas.
     TooLarge { max_bytes: usize },
 }
 

@@ -141,7 +141,7 @@ impl<H: ServerHandler> Sessions<H> {
         let session = Arc::new(Session::new(id.clone(), access.clone(), self.stop.child_token()));
         session.has_opened(record.opening.clone());
         let transport = SessionTransport::new(transport, session.clone(), self.bus.clone());
-        self.serve(session.clone(), transport);
+        self.serve(id.clone(), transport);
         self.shake_hands(&session, &record.opening).await?;
         for request in record.kept.values() {
             self.replay(&session, request).await?;
@@ -168,7 +168,7 @@ impl<H: ServerHandler> Sessions<H> {
     }
 
     /// As rmcp does for a session that begins here.
-    fn serve(self: &Arc<Self>, session: Arc<Session>, transport: SessionTransport) {
+    fn serve(self: &Arc<Self>, id: SessionId, transport: SessionTransport) {
         let (sessions, service) = (self.clone(), (self.factory)());
         let serving = async move {
             match serve_server_with_ct(service, transport, sessions.kill.child_token()).await {
@@ -178,9 +178,7 @@ impl<H: ServerHandler> Sessions<H> {
                 }
                 Err(error) => tracing::warn!(%error, "a session could not be taken over"),
             }
-            if let Some(current) = sessions.copy(&session.id) {
-                sessions.copy_has_ended(current).await;
-            }
+            sessions.copy_has_ended(&id).await;
         };
         self.tasks.spawn(serving.in_current_span());
     }

@@ -6,10 +6,10 @@ use tonic::transport::Endpoint;
 
 use super::*;
 
-const IMAGE: &str = "node:lts-slim";
+pub(crate) const IMAGE: &str = "node:lts-slim";
 const NODE: Need<'static> = Need::Node { image: IMAGE };
 
-fn status(slots: u32, running: u32) -> NodeStatus {
+pub(crate) fn status(slots: u32, running: u32) -> NodeStatus {
     let images = vec![ImageStatus {
         name: IMAGE.into(),
         present: true,
@@ -28,7 +28,7 @@ fn status(slots: u32, running: u32) -> NodeStatus {
     }
 }
 
-pub(super) fn join(
+pub(crate) fn join(
     fleet: &Arc<Fleet>,
     id: &ExecutorId,
     epoch: u64,

@@ -1,12 +1,28 @@
 //! A stream that its client loses goes on at another replica.
 
 use anyhow::{Context as _, Result, ensure};
-use dynamic_mcp_tests::client::{Era, EventStream};
+use dynamic_mcp_tests::client::{Era, EventStream, McpClient};
 use dynamic_mcp_tests::cluster::Cluster;
 use dynamic_mcp_tests::eventually::eventually;
 use serde_json::{Value, json};
 
 use super::{everywhere, is_list_changed, plan, stays_quiet};
+
+fn is_progress(message: &Value) -> bool {
+    message["method"] == "notifications/progress"
+}
+
+/// Begins a call whose client loses the stream after the first progress; answers the request and what was read last.
+async fn lost_after_progress(client: &McpClient, code: &str) -> Result<(Value, String)> {
+    let call = client.request(
+        "tools/call",
+        json!({"name": "run_js_ephemeral", "arguments": {"code": code}, "_meta": {"progressToken": "p"}}),
+    );
+    let mut stream = EventStream::new(client.send(&call).await?.error_for_status()?);
+    stream.find(is_progress).await?;
+    let read = stream.last_id().context("the event has an id")?.to_owned();
+    Ok((call, read))
+}
 
 #[tokio::test]
 async fn a_stream_that_is_opened_anew_elsewhere_takes_over_and_the_old_one_ends() -> Result<()> {
@@ -72,16 +88,7 @@ async fn the_stream_of_a_request_goes_on_at_another_replica_until_its_answer() -
     let client = cluster.client(Era::Legacy).await?;
     let copies = everywhere(&cluster, &client);
     let code = "ctx.progress(1); for (const end = Date.now() + 3000; Date.now() < end;); return 'the end';";
-    let call = copies[0].request(
-        "tools/call",
-        json!({"name": "run_js_ephemeral", "arguments": {"code": code}, "_meta": {"progressToken": "p"}}),
-    );
-    let mut stream = EventStream::new(copies[0].send(&call).await?.error_for_status()?);
-    stream
-        .find(|message| message["method"] == "notifications/progress")
-        .await?;
-    let read = stream.last_id().context("the event has an id")?.to_owned();
-    drop(stream);
+    let (call, read) = lost_after_progress(&copies[0], code).await?;
     let mut rest = copies[1].read_on(Some(&read)).await?;
     let answer = rest.find(|message| message["id"] == call["id"]).await?;
     assert_eq!(
@@ -98,16 +105,7 @@ async fn an_answer_that_came_while_its_client_was_away_is_read_at_any_replica() 
     let client = cluster.client(Era::Legacy).await?;
     let copies = everywhere(&cluster, &client);
     let code = "ctx.progress(1); for (const end = Date.now() + 500; Date.now() < end;); return 'the end';";
-    let call = copies[0].request(
-        "tools/call",
-        json!({"name": "run_js_ephemeral", "arguments": {"code": code}, "_meta": {"progressToken": "p"}}),
-    );
-    let mut stream = EventStream::new(copies[0].send(&call).await?.error_for_status()?);
-    stream
-        .find(|message| message["method"] == "notifications/progress")
-        .await?;
-    let read = stream.last_id().context("the event has an id")?.to_owned();
-    drop(stream);
+    let (call, read) = lost_after_progress(&copies[0], code).await?;
     eventually(super::SOON, async || {
         let metrics = copies[0].structured("system.guard_metrics", json!({})).await?;
         ensure!(metrics["activeExecutions"] == 0, "{metrics}");
@@ -135,15 +133,7 @@ async fn progress_comes_on_a_stream_that_was_lost_and_is_read_on() -> Result<()>
     let client = cluster.client(Era::Legacy).await?;
     let copies = everywhere(&cluster, &client);
     let code = "for (let i = 1; i < 6; i++) { ctx.progress(i); for (const end = Date.now() + 500; Date.now() < end;); } return 1;";
-    let call = copies[0].request(
-        "tools/call",
-        json!({"name": "run_js_ephemeral", "arguments": {"code": code}, "_meta": {"progressToken": "p"}}),
-    );
-    let mut stream = EventStream::new(copies[0].send(&call).await?.error_for_status()?);
-    let is_progress = |message: &Value| message["method"] == "notifications/progress";
-    stream.find(is_progress).await?;
-    let read = stream.last_id().context("the event has an id")?.to_owned();
-    drop(stream);
+    let (_call, read) = lost_after_progress(&copies[0], code).await?;
     let mut rest = copies[1].read_on(Some(&read)).await?;
     for step in 2..6 {
         let told = rest.next().await?.context("progress")?;
